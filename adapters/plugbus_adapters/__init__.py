@@ -1,0 +1,1 @@
+"""Thin edges of plugbus: in process, command line and outside systems."""

@@ -1,0 +1,1 @@
+"""plugbus: an event-bus middleware microkernel for Python services."""
