@@ -1,0 +1,48 @@
+"""Every async test runs on asyncio and trio; a blocking call on the event loop fails the test that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from trio.testing import MockClock
+
+from tests.blocking import detect_blocking_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Shared machines stall, so no deadline per example; anyio's backend is a function's fixture without state of its own.
+settings.register_profile("plugbus", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.load_profile("plugbus")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the fault tests with their full numbers")
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the full numbers of a fault test are asked for (``make faults``), or the short ones."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str | tuple[str, dict[str, object]]:
+    """The event loop of an async test: each in turn, or trio on virtual time (see ``tests.support.virtual_time``)."""
+    if request.param == "trio-virtual":
+        return "trio", {"clock": MockClock(autojump_threshold=0)}  # a new one each time: a clock never goes back
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which something blocks the thread of a running event loop."""
+    if request.node.get_closest_marker("may_block"):
+        yield
+        return
+    with detect_blocking_calls() as found:
+        yield
+    if found:
+        pytest.fail("blocking calls on the event loop:\n" + "\n".join(map(str, found)), pytrace=False)
