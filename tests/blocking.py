@@ -28,7 +28,7 @@ _SUSPECTS = frozenset({
     "open", "shutil.copyfile", "shutil.move", "shutil.rmtree", "socket.connect", "socket.getaddrinfo",
     "socket.gethostbyaddr", "socket.gethostbyname", "sqlite3.connect", "subprocess.Popen", "time.sleep",
 })  # fmt: skip
-# Work that Python and the loops do behind our backs: importing, reading source lines for a traceback, starting a process.
+# What Python and the loops do behind our backs: import, read source lines for a traceback, start a process.
 _MACHINERY = frozenset({
     "importlib", "inspect", "linecache", "pkgutil", "tokenize", "traceback", "zipimport", "coverage", "_pytest",
     "asyncio.base_subprocess", "asyncio.unix_events", "trio._subprocess",

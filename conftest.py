@@ -1,4 +1,7 @@
-"""Every async test runs on asyncio and trio; a blocking call on the event loop fails the test that made it."""
+"""Every async test runs on asyncio and trio; a blocking call on the event loop fails the test that made it.
+
+Python blocks of README.md and the pages under docs/ are tests too.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from trio.testing import MockClock
-
 from tests.blocking import detect_blocking_calls
+from tests.pages import Page
+from trio.testing import MockClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+collect_ignore = ["docs/conf.py", "docs/_build"]
 
 # Shared machines stall, so no deadline per example; anyio's backend is a function's fixture without state of its own.
 settings.register_profile("plugbus", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -20,6 +26,10 @@ settings.load_profile("plugbus")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the fault tests with their full numbers")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Page | None:
+    return Page.from_parent(parent, path=file_path) if file_path.suffix == ".md" else None
 
 
 @pytest.fixture
