@@ -1,0 +1,12 @@
+"""The rows that there are, in the order in which they are printed."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import calls, chains, hops, imports, instruments, observers, scale
+from benchmarks.command import main
+
+if __name__ == "__main__":
+    modules = (chains, observers, hops, scale, calls, imports, instruments)
+    sys.exit(main([case for module in modules for case in module.CASES]))

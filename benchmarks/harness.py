@@ -1,0 +1,185 @@
+"""Measure pairs: calibrate, warm up, then take turns; the figure is the median of the paired ratios.
+
+Other work on the machine slows both sides of a round alike, so a ratio of neighbours stands still where times do not.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median, quantiles
+from types import FrameType
+from typing import Any, Literal, TypeVar
+
+import anyio
+
+from benchmarks.sides import Pair, Side
+
+T = TypeVar("T")
+Progress = Callable[[int], None]
+
+
+class WrongAnswerError(Exception):
+    """A side did something else than what it is timed for, so its time means nothing."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One figure: what is measured, against what, and the bar.
+
+    Attributes:
+        row: The row of the bars that it belongs to, such as ``"P1"``.
+        what: Our side in words.
+        against: Their side in words.
+        bar: The highest ratio of ours to theirs that holds.
+        build: Makes both sides, just before they are measured.
+        below: Whether the ratio must be below the bar, not only at it.
+        loop: The event loop that it needs, if it cannot do without.
+    """
+
+    row: str
+    what: str
+    against: str
+    bar: float
+    build: Callable[[], Pair]
+    below: bool = False
+    loop: Literal["asyncio", "trio"] | None = None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: Rounds that count; one more comes before them as warm-up.
+        seconds: Time for one side of one round.
+    """
+
+    rounds: int = 21
+    seconds: float = 0.03
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out: seconds per call of each side, and the ratio of each round."""
+
+    case: Case
+    ours: float
+    theirs: float
+    ratios: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the paired ratios."""
+        return median(self.ratios)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The ratios that the middle half of the rounds lies between."""
+        low, _, high = quantiles(self.ratios, n=4)
+        return low, high
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar is met."""
+        return self.ratio < self.case.bar if self.case.below else self.ratio <= self.case.bar
+
+
+def measure(case: Case, effort: Effort, progress: Progress) -> Result:
+    """Measure one case.
+
+    Args:
+        case: What to measure.
+        effort: How often and how long.
+        progress: Told the number of each round that ended.
+
+    Raises:
+        WrongAnswerError: If a side does not do what it is timed for.
+    """
+    if case.loop is None:  # no event loop in the timed part, so its noise stays out
+        return _drive(_measure(case, effort, progress))
+    return anyio.run(_measure, case, effort, progress, backend=case.loop)
+
+
+async def _measure(case: Case, effort: Effort, progress: Progress) -> Result:
+    pair = case.build()
+    for side in (pair.ours, pair.theirs):
+        await _check_calls(case, side)
+    counts = await _calibrate(case, pair.ours, effort), await _calibrate(case, pair.theirs, effort)
+    times: list[tuple[float, float]] = []
+    with _no_collection():
+        for number in range(effort.rounds + 1):
+            times.append(await _round(case, pair, counts, ours_first=number % 2 == 0))
+            progress(number)
+    ours, theirs = zip(*times[1:], strict=True)
+    return Result(case, median(ours), median(theirs), tuple(a / b for a, b in times[1:]))
+
+
+async def _round(case: Case, pair: Pair, counts: tuple[int, int], *, ours_first: bool) -> tuple[float, float]:
+    """Time both sides once; they take turns in being first, so that neither always finds the warmer cache."""
+    if ours_first:
+        ours = await _time(case, pair.ours, counts[0])
+        return ours, await _time(case, pair.theirs, counts[1])
+    theirs = await _time(case, pair.theirs, counts[1])
+    return await _time(case, pair.ours, counts[0]), theirs
+
+
+async def _time(case: Case, side: Side, count: int) -> float:
+    """Return the seconds that one call takes, and refuse a wrong answer."""
+    seconds, answer = await side.run(count)
+    if answer != side.answer:
+        raise WrongAnswerError(f"{case.row} {case.what}: the answer was {answer!r}, not {side.answer!r}")
+    return seconds / count
+
+
+async def _calibrate(case: Case, side: Side, effort: Effort) -> int:
+    """Return how many calls fill one side of a round; finding out is a warm-up too."""
+    count = 1
+    while (per_call := await _time(case, side, count)) * count < effort.seconds / 4:
+        count *= 2
+    return max(1, round(effort.seconds / per_call))
+
+
+async def _check_calls(case: Case, side: Side) -> None:
+    """See that what should be called is called: by watching one call, so that the timed part need not count."""
+    called: Counter[str] = Counter()
+
+    def watch(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            called[frame.f_code.co_name] += 1
+
+    before = sys.getprofile()
+    if side.calls:
+        sys.setprofile(watch)
+        try:
+            await side.run(1)
+        finally:
+            sys.setprofile(before)
+    found = {name: called[name] for name in side.calls}
+    if found != side.calls:
+        raise WrongAnswerError(f"{case.row} {case.what}: called {found}, not {dict(side.calls)}")
+
+
+def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits for anything."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a case that waits needs an event loop: give it loop=")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
