@@ -37,7 +37,10 @@ class DuplicateHandlerError(PlugbusError):
     def _parts(self) -> tuple[str, str]:
         keyed = "" if self.key is None else f" for key {self.key!r}"
         what = f"request {self.event!r}{keyed} is answered by {self.first!r} already"
-        return f"{what}; {self.second!r} was not registered.", "keep one of them, give each its own key=..., or make one a listener."
+        return (
+            f"{what}; {self.second!r} was not registered.",
+            "keep one of them, give each its own key=..., or make one a listener.",
+        )
 
 
 class DuplicateNameError(PlugbusError):
