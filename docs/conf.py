@@ -27,25 +27,11 @@ napoleon_use_rtype = False
 
 nitpicky = True
 # What stands in signatures and is documented elsewhere: other people's projects, and type variables.
-_THEIRS = (
-    "anyio", "asyncio", "collections", "concurrent", "contextlib", "dataclasses", "datetime", "decimal", "enum", "logging",
-    "packaging", "pathlib", "pluggy", "pydantic", "pydantic_core", "structlog", "trio", "types", "typing", "typing_extensions",
-)  # fmt: skip
-_SHORT = (
-    "Any",
-    "Annotated",
-    "Awaitable",
-    "BaseModel",
-    "Callable",
-    "Coroutine",
-    "Iterable",
-    "Iterator",
-    "Mapping",
-    "Path",
-    "Self",
-)
+_STDLIB = "asyncio|collections|concurrent|contextlib|dataclasses|datetime|decimal|enum|logging|pathlib|types|typing"
+_THEIRS = "anyio|packaging|pluggy|pydantic|pydantic_core|structlog|trio|typing_extensions"
+_SHORT = "Any|Annotated|Awaitable|BaseModel|Callable|Coroutine|Iterable|Iterator|Mapping|Path|Self"
 nitpick_ignore_regex = [
-    ("py:.*", rf"({'|'.join(_THEIRS)})\b.*"),
-    ("py:.*", rf"({'|'.join(_SHORT)})"),
+    ("py:.*", rf"({_STDLIB}|{_THEIRS})\b.*"),
+    ("py:.*", rf"({_SHORT})"),
     ("py:.*", r"(.*\.)?_?[A-Z][a-z]?(_co|_contra)?"),
 ]
