@@ -1,1 +1,55 @@
 """plugbus: an event-bus middleware microkernel for Python services."""
+
+from plugbus._chain.failures import ListenerFailed
+from plugbus._closing import Closing
+from plugbus.bus import EventBus
+from plugbus.errors import (
+    BreakerOpenError,
+    ChainContractError,
+    Conflict,
+    DuplicateHandlerError,
+    DuplicateNameError,
+    EmitCancelled,
+    EmitLoopError,
+    EventDataError,
+    EventTypeError,
+    Forbidden,
+    Invalid,
+    KernelStartError,
+    ListenerTimeoutError,
+    ManifestError,
+    NoHandlerError,
+    NotFound,
+    OrderCycleError,
+    PermissionDeniedError,
+    PlugbusError,
+    PluginBootError,
+    PluginError,
+    PluginGoneError,
+    PluginInUseError,
+    PluginLoadError,
+    PluginNotFoundError,
+    PluginStuckError,
+    PluginTimeoutError,
+    Problem,
+    Refused,
+    ServiceError,
+    SettingsError,
+    StreamOverflowError,
+    SubscriptionError,
+    SyncEmitError,
+    Unavailable,
+    UnknownEventError,
+    Veto,
+    WiringError,
+)
+from plugbus.event_types import EventType, event, event_type
+from plugbus.events import Event, NamedEvent, Request, replace
+from plugbus.explain import Plan, PlanStep
+from plugbus.instrument import Instrument, Watched
+from plugbus.options import ABSENT, Breaker
+from plugbus.owner import Owner
+from plugbus.statistics import BusStatistics, PluginStatistics
+from plugbus.stream import EventStream, StreamStatistics
+from plugbus.subscribers import AsyncNextFn, Declaration, Listener, NextFn, answers, declarations, listens, observes
+from plugbus.subscription import Subscription

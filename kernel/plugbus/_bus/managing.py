@@ -1,0 +1,131 @@
+"""Managing a bus: views of plugins, event types, instruments, reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from plugbus._bus.state import BusState
+from plugbus._chain.replaying import areplay
+from plugbus._closing import Closing
+from plugbus.event_types import event_type
+from plugbus.explain import Plan, dangling, plan_of
+from plugbus.statistics import BusStatistics, statistics_of
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+    from typing_extensions import Self
+
+    from plugbus.errors import Problem
+    from plugbus.event_types import EventType
+    from plugbus.instrument import Instrument
+    from plugbus.owner import Owner
+    from plugbus.services import Services
+    from plugbus.subscription import Subscription
+
+__all__ = ("Managing",)
+
+
+class Managing(BusState):
+    """The managing side of a bus; a kernel uses nothing else."""
+
+    __slots__ = ()
+
+    def explain(self, event: type | str, *, key: Any = None) -> Plan:
+        """Return what runs for an event type, in which order, and why.
+
+        Args:
+            event: An event type or its wire name.
+            key: Show the chain of this key value.
+
+        Raises:
+            UnknownEventError: If no type has the wire name.
+        """
+        core = self._core
+        declared = core.registry.expect(event) if isinstance(event, str) else event_type(event)
+        with core.lock:
+            roles = core.roles(declared) if key is None else core.roles(declared, key)
+            return plan_of(declared, roles, core.book)
+
+    def instrument(self, instrument: Instrument) -> Closing:
+        """Have an instrument called around every emit and every subscriber.
+
+        Chains are compiled again with it, and without it once what is returned is closed.
+
+        Args:
+            instrument: Anything with ``enter`` and ``leave``.
+
+        Returns:
+            What ends it: ``close()``, a call, or the end of a ``with`` block.
+        """
+        core = self._core
+        with core.lock:
+            core.watch((*core.instruments, instrument))
+
+        def close() -> None:
+            with core.lock:
+                core.watch(tuple(other for other in core.instruments if other is not instrument))
+
+        closing = Closing(close)
+        closing.owned_by(self._owner, what=f"instrument {type(instrument).__qualname__}")
+        return closing
+
+    def declare(self, *events: type) -> None:
+        """Enter event types into the registry of names; they leave with the owner of this view.
+
+        Raises:
+            DuplicateNameError: If another type has the wire name or an alias.
+        """
+        with self._core.lock:
+            for cls in events:
+                self._core.registry.add(cls, self._owner)
+
+    def types(self) -> tuple[EventType, ...]:
+        """Return the event types that the bus knows."""
+        with self._core.lock:
+            return tuple(self._core.registry)
+
+    def type_named(self, name: str) -> EventType | None:
+        """Return the event type with a wire name or alias, if there is one."""
+        return self._core.registry.named(name)
+
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Return all subscriptions, the oldest first."""
+        with self._core.lock:
+            return tuple(self._core.book)
+
+    def problems(self) -> list[Problem]:
+        """Return what is odd but allowed: references to subscribers that are not there."""
+        everyone = self.subscriptions()
+        return dangling(everyone, everyone)
+
+    def statistics(self) -> BusStatistics:
+        """Return what happened so far, by plugin."""
+        return statistics_of(self.subscriptions(), self._core.failures.by_plugin())
+
+    def view(self, owner: Owner, services: Services | None = None) -> Self:
+        """Return the same bus as *owner* sees it: what is registered through it belongs to the owner.
+
+        Args:
+            owner: A plugin.
+            services: Where further parameters of its subscribers come from; those of this view unless given.
+        """
+        view = object.__new__(type(self))
+        view._share(self._core, owner, services or self._services)  # noqa: SLF001 - another one of us
+        owner.own(view._leave, what="view of the bus")  # noqa: SLF001 - likewise
+        return view
+
+    def activate(self, owner: Owner) -> None:
+        """Let all subscriptions of an owner hear, at once."""
+        self._core.activate(owner)
+
+    async def replay(self, owner: Owner) -> None:
+        """Replay sticky events to the subscriptions of an owner that has just become active."""
+        await areplay(self._core, owner)
+
+    def retire(self, owner: Owner) -> None:
+        """Close all subscriptions of an owner and take its event types out."""
+        self._core.retire(owner)
+
+    def attach_portal(self, portal: BlockingPortal | None) -> None:
+        """Set where sync emits from foreign threads find a loop; None takes it away."""
+        self._core.portal = portal

@@ -1,0 +1,27 @@
+"""What every view of a bus holds: the shared core, whom it belongs to, and the compiled chains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plugbus._core import Core
+    from plugbus.owner import Owner
+    from plugbus.services import Services
+
+__all__ = ("BusState",)
+
+
+class BusState:
+    """The attributes of a bus; the chains are the core's own dictionaries, so that an emit looks up in one step."""
+
+    __slots__ = ("_acalls", "_aemits", "_calls", "_core", "_emits", "_owner", "_services")
+
+    def _share(self, core: Core, owner: Owner, services: Services | None) -> None:
+        self._core, self._owner, self._services = core, owner, services
+        self._emits, self._aemits = core.compiled["emit"], core.compiled["aemit"]
+        self._calls, self._acalls = core.compiled["call"], core.compiled["acall"]
+
+    def _leave(self) -> None:
+        """Find no chain any more, so that every emit comes to the place where a departed owner is refused."""
+        self._emits, self._aemits, self._calls, self._acalls = {}, {}, {}, {}

@@ -1,0 +1,120 @@
+"""The book of subscriptions: names, owners, order of arrival, and the index over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, final
+from weakref import WeakKeyDictionary
+
+from plugbus._chain.shelves import Shelves
+from plugbus.errors import SubscriptionError
+from plugbus.subscribers import label
+from plugbus.subscription import Subscription
+
+if TYPE_CHECKING:
+    from plugbus._chain.breaking import BreakerState
+    from plugbus._chain.register import Prepared
+    from plugbus.options import Kind, Options, Target
+    from plugbus.owner import Owner
+
+__all__ = ("Book",)
+
+
+@final
+class Book:
+    """All subscriptions of one bus; guarded by its lock."""
+
+    def __init__(self) -> None:
+        self.shelves = Shelves()
+        self._sequence = 0
+        self._edges = 0
+        self._numbers: WeakKeyDictionary[Owner, dict[str, int]] = WeakKeyDictionary()
+        self._owned: dict[Owner, dict[str, Subscription]] = {}
+        self._disown: dict[int, Callable[[], None]] = {}
+
+    def __iter__(self) -> Iterator[Subscription]:
+        found = [subscription for owned in self._owned.values() for subscription in owned.values()]
+        return iter(sorted(found, key=lambda subscription: subscription.sequence))
+
+    def of(self, owner: Owner) -> tuple[Subscription, ...]:
+        """Return the subscriptions of an owner."""
+        return tuple(self._owned.get(owner, {}).values())
+
+    def draft(  # noqa: PLR0913, PLR0917 - called from one place
+        self,
+        kind: Kind,
+        targets: tuple[Target, ...],
+        options: Options,
+        owner: Owner,
+        ready: Prepared,
+        breaker: Callable[[Options, str, Owner], BreakerState | None],
+        close: Callable[[Subscription], None],
+    ) -> Subscription:
+        """Make a subscription that is not in the book yet.
+
+        Raises:
+            SubscriptionError: If the owner has another one of the name that was asked for.
+        """
+        name = self._name(options, owner, ready)
+        return Subscription(
+            kind=kind,
+            events=targets,
+            options=options,
+            owner=owner,
+            name=name,
+            sequence=self._sequence + 1,
+            target=ready.target,
+            call=ready.call,
+            acall=ready.acall,
+            breaker=breaker(options, name, owner),
+            close=close,
+        )
+
+    def _name(self, options: Options, owner: Owner, ready: Prepared) -> str:
+        taken = self._owned.get(owner, {})
+        if options.name is not None:
+            if options.name in taken:
+                raise SubscriptionError(
+                    options.name, f"{owner.id!r} has a subscriber of that name", "Choose another name."
+                )
+            return options.name
+        name = base = label(ready.target)
+        numbers = self._numbers.setdefault(owner, {})
+        number = numbers.get(base, 1)
+        while name in taken:
+            number += 1
+            name = f"{base}-{number}"
+        numbers[base] = number  # or a thousand of one name would each be tried again
+        return name
+
+    def add(self, subscription: Subscription, check_order: Callable[[], None]) -> None:
+        """Enter a subscription.
+
+        Raises:
+            OrderCycleError: If *check_order* says so; then it is not in the book.
+            PluginGoneError: If its owner has left; likewise.
+        """
+        edges = bool(subscription.options.before or subscription.options.after)
+        self.shelves.add(subscription)
+        try:
+            if edges or self._edges:
+                check_order()
+            disown = subscription.owner.own(subscription.close, what=f"{subscription.kind} {subscription.name}")
+        except BaseException:
+            self.shelves.remove(subscription)
+            raise
+        self._sequence = subscription.sequence
+        self._edges += edges
+        self._disown[subscription.sequence] = disown
+        self._owned.setdefault(subscription.owner, {})[subscription.name] = subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """Strike a subscription out."""
+        subscription.closed = True
+        self.shelves.remove(subscription)
+        self._edges -= bool(subscription.options.before or subscription.options.after)
+        self._disown.pop(subscription.sequence)()
+        owned = self._owned[subscription.owner]
+        del owned[subscription.name]
+        if not owned:
+            del self._owned[subscription.owner]

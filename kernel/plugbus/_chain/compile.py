@@ -1,0 +1,197 @@
+"""From subscriptions to what an emit runs: one entry per event type and way of emitting.
+
+Read downhill: ``compile_entry`` sorts the subscribers, ``_bottom`` makes what is below the listeners, ``links.py`` the chain,
+``observers.py`` what is told afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from anyio.from_thread import check_cancelled
+
+from plugbus._chain.links import Entry, Link, chain, here, recorded, recorded_chain, recorded_here
+from plugbus._chain.observers import Telling, tell_each, telling_here
+from plugbus._threads import Threads, loop_is_running
+from plugbus.errors import NoHandlerError, SyncEmitError
+
+if TYPE_CHECKING:
+    from plugbus._chain.links import ThroughLoop
+    from plugbus._chain.steps import Step, Surroundings
+
+__all__ = ("Cast", "compile_async", "compile_sync")
+
+Call: TypeAlias = Callable[..., Any]
+
+_ELSEWHERE = Threads("", 1)
+"""Whose thread a bottom needs that must not join a hop: nobody's."""
+
+
+class Cast(NamedTuple):
+    """The subscribers of one event type (and key), ready and in order."""
+
+    listeners: tuple[Step, ...]
+    handler: Step | None
+    inside: tuple[Step, ...]
+    outside: tuple[Step, ...]
+
+    def everyone(self) -> tuple[Step, ...]:
+        """Return all of them."""
+        handler = () if self.handler is None else (self.handler,)
+        return (*self.listeners, *handler, *self.inside, *self.outside)
+
+
+def compile_sync(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> Entry:
+    """Compile what a sync emit runs."""
+    async_only = next((step for step in cast.everyone() if step.call is None), None)
+    entry = _sync_entry(cast, around, through_loop)
+    if async_only is None:
+        return entry
+    error = partial(SyncEmitError, around.declared.name, async_only.subscription.name)
+    return Entry(_guarded, (error, *entry))
+
+
+def _guarded(event: Any, rest: tuple[Callable[[], SyncEmitError], Call, Any]) -> Any:
+    """Refuse before anything ran: on this thread the loop would wait for itself."""
+    if loop_is_running():
+        raise rest[0]()
+    return rest[1](event, rest[2])
+
+
+def _sync_entry(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> Entry:
+    bottom = _bottom(cast, around, through_loop, in_hop=False)
+    if not cast.outside:
+        return here(cast.listeners, bottom, through_loop)
+    calls = tuple(step.call for step in cast.outside if step.call is not None)
+    if len(calls) == len(cast.outside) == len(cast.everyone()) and not around.declared.is_request:
+        return Entry(tell_each, (cast.outside, calls, around.failures))
+    run = recorded_here(cast.listeners, recorded(bottom), through_loop)
+    return Entry(_told, (run, telling_here(cast.outside, around.failures, through_loop)))
+
+
+def _told(event: Any, rest: tuple[Call, Call]) -> Any:
+    """Run the chain; then tell the observers of each event that reached the bottom."""
+    run, tell = rest
+    record: list[Any] = []
+    result = run(event, record)
+    for passed in record:
+        tell(passed)
+    return result
+
+
+def compile_async(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> Entry:
+    """Compile what an async emit runs."""
+    bottom = _bottom(cast, around, through_loop, in_hop=True)
+    if not cast.outside:
+        return chain(cast.listeners, bottom)[1]
+    telling = Telling(cast.outside, around.failures)
+    link = recorded_chain(cast.listeners, recorded(bottom))
+    if link.call is not None and link.threads is not None and link.threads is telling.first_threads:
+        return Entry(_told_in_hop, (link.threads, link.call, telling))
+    return Entry(_atold, (link.acall, telling))
+
+
+async def _atold(event: Any, rest: tuple[Call, Telling]) -> Any:
+    run, telling = rest
+    record: list[Any] = []
+    result = await run(event, record)
+    for passed in record:
+        await telling(passed)
+    return result
+
+
+async def _told_in_hop(event: Any, rest: tuple[Threads, Call, Telling]) -> Any:
+    """Run the chain and the first group of observers, which are of one plugin, in one hop."""
+    threads, run, telling = rest
+    collect = telling.first_collect
+
+    def hop(event: Any) -> tuple[Any, list[Any], list[Any]]:
+        record: list[Any] = []
+        result = run(event, record)
+        return result, record, collect(record[0]) if record and collect is not None else []
+
+    result, record, failed = await threads.run(hop, event)
+    for index, passed in enumerate(record):
+        await (telling(passed) if index else telling.rest(passed, failed))
+    return result
+
+
+def _bottom(cast: Cast, around: Surroundings, through_loop: ThroughLoop, *, in_hop: bool) -> Link:
+    """Return what is below the listeners: the handler, then the observers inside."""
+    link = _answering(cast.handler, in_hop=in_hop) if cast.handler else _without_handler(around)
+    if not cast.inside:
+        return link
+    telling = Telling(cast.inside, around.failures)
+    sync = link.call is not None and all(step.call is not None for step in cast.inside)
+    call = _then_tell(link.call, telling_here(cast.inside, around.failures, through_loop)) if sync else None
+    threads = _shared_threads(cast) if sync else None
+    if call is not None and threads is not _ELSEWHERE and threads is not None:
+        return Link(call, partial(threads.run, call), threads)
+    return Link(call, _then_atell(link.acall, telling), _ELSEWHERE)
+
+
+def _shared_threads(cast: Cast) -> Threads:
+    """Return whose worker thread handler and observers inside share, or nobody's."""
+    steps = cast.inside if cast.handler is None else (cast.handler, *cast.inside)
+    first = steps[0].threads
+    same = all(step.acall is None and not step.in_caller and step.threads is first for step in steps)
+    return first if same else _ELSEWHERE
+
+
+def _then_tell(call: Call | None, tell: Call) -> Call:
+    def bottom(event: Any) -> Any:
+        result = call(event) if call else event
+        tell(event)
+        return result
+
+    return bottom
+
+
+def _then_atell(acall: Call, telling: Telling) -> Call:
+    async def bottom(event: Any) -> Any:
+        result = await acall(event)
+        await telling(event)
+        return result
+
+    return bottom
+
+
+def _answering(step: Step, *, in_hop: bool) -> Link:
+    call, acall = step.call, step.acall
+    if acall is not None:
+        return Link(None if in_hop else call, acall, None)
+    call = step.expect_call()
+    if step.in_caller:
+        return Link(call, _awaitable(call), None)
+    if in_hop:
+        call = _unless_cancelled(call)
+    return Link(call, partial(step.threads.run, call), step.threads)
+
+
+def _unless_cancelled(call: Call) -> Call:
+    def checked(event: Any) -> Any:
+        check_cancelled()
+        return call(event)
+
+    return checked
+
+
+def _awaitable(call: Call) -> Call:
+    async def acall(event: Any) -> Any:
+        return call(event)
+
+    return acall
+
+
+def _without_handler(around: Surroundings) -> Link:
+    def same(event: Any) -> Any:
+        return event
+
+    def nobody(request: Any) -> Any:
+        key = getattr(request, around.declared.key) if around.declared.key else None
+        raise NoHandlerError(around.declared.name, key)
+
+    call = nobody if around.declared.is_request else same
+    return Link(call, _awaitable(call), None)

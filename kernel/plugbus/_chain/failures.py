@@ -1,0 +1,148 @@
+"""What becomes of an error that an emit does not raise: logged, counted, announced.
+
+Owns the counts; what counts as such an error is decided by ``policies.py`` and ``observers.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, final
+
+import structlog
+
+from plugbus.event_types import event, event_type
+
+if TYPE_CHECKING:
+    from plugbus.subscription import Subscription
+
+__all__ = ("Failures", "ListenerFailed")
+
+Failure = tuple["Subscription", Exception]
+
+
+@event(name="plugbus.listener_failed")
+@final
+@dataclasses.dataclass(frozen=True)
+class ListenerFailed:
+    """Announced when a subscriber failed and its error policy kept that from the emitter.
+
+    Attributes:
+        event: The event that it was given.
+        subscriber: Name of the subscriber.
+        plugin: Id of its plugin.
+        attempt: Which attempt failed, from 1.
+        error: What it raised.
+
+    Example:
+        >>> from plugbus import Event, EventBus
+        >>> class Tick(Event): ...
+        >>> bus = EventBus()
+        >>> failed = bus.observe(ListenerFailed, lambda failure: print(failure.subscriber, failure.error))
+        >>> ticks = bus.observe(Tick, lambda tick: 1 / 0, name="broken")
+        >>> _ = bus.emit(Tick())  # doctest: +ELLIPSIS
+        ...broken division by zero
+    """
+
+    event: object
+    subscriber: str
+    plugin: str
+    attempt: int
+    error: Exception
+
+
+@final
+class Failures:
+    """Logs, counts and announces failures of subscribers.
+
+    Args:
+        announce: Emits the announcement from a thread; may be told to wait for the loop.
+        aannounce: Emits it on the loop.
+    """
+
+    __slots__ = ("_aannounce", "_announce", "_counts", "_lock")
+
+    def __init__(
+        self, announce: Callable[[ListenerFailed], object], aannounce: Callable[[ListenerFailed], Awaitable[object]]
+    ) -> None:
+        self._announce, self._aannounce = announce, aannounce
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def by_plugin(self) -> dict[str, int]:
+        """Return how many failures each plugin's subscribers had."""
+        with self._lock:
+            return dict(self._counts)
+
+    def report(self, subscription: Subscription, event: Any, error: Exception) -> None:
+        """Report one failure from a thread."""
+        announcement = self._note(subscription, event, error)
+        if announcement is not None:
+            try:
+                self._announce(announcement)
+            except Exception as failure:  # noqa: BLE001 - the failure of a report must not become the emitter's
+                _log("announcing a failure failed", subscription, event, failure)
+
+    async def areport(self, subscription: Subscription, event: Any, error: Exception) -> None:
+        """Report one failure on the loop."""
+        announcement = self._note(subscription, event, error)
+        if announcement is not None:
+            try:
+                await self._aannounce(announcement)
+            except Exception as failure:  # noqa: BLE001 - as above
+                _log("announcing a failure failed", subscription, event, failure)
+
+    def _note(self, subscription: Subscription, event: Any, error: Exception) -> ListenerFailed | None:
+        _log("subscriber failed", subscription, event, error)
+        with self._lock:
+            self._counts[subscription.plugin] += 1
+        if isinstance(event, ListenerFailed):  # or one broken observer of failures would announce itself for ever
+            return None
+        return ListenerFailed(event, subscription.name, subscription.plugin, 1, error)
+
+    def settle(self, event: Any, failed: Iterable[Failure]) -> None:
+        """Report the failures of observers that log; raise those of observers that raise, as one group."""
+        for subscription, error in (raised := _Raised(failed)).logged:
+            self.report(subscription, event, error)
+        raised.throw(event)
+
+    async def asettle(self, event: Any, failed: Iterable[Failure]) -> None:
+        """Do the same on the loop."""
+        for subscription, error in (raised := _Raised(failed)).logged:
+            await self.areport(subscription, event, error)
+        raised.throw(event)
+
+
+@final
+class _Raised:
+    """Failures sorted by the policy of their observers."""
+
+    __slots__ = ("errors", "logged")
+
+    def __init__(self, failed: Iterable[Failure]) -> None:
+        self.logged: list[Failure] = []
+        self.errors: list[Exception] = []
+        for subscription, error in failed:
+            if subscription.options.on_error == "raise":
+                error.add_note(f"in observer {subscription.name!r} of plugin {subscription.plugin!r}")
+                self.errors.append(error)
+            else:
+                self.logged.append((subscription, error))
+
+    def throw(self, event: Any) -> None:
+        if self.errors:
+            raise ExceptionGroup(f"observers of {event_type(type(event)).name!r} failed", self.errors)
+
+
+def _log(message: str, subscription: Subscription, event: Any, error: Exception) -> None:
+    structlog.get_logger("plugbus").error(
+        message,
+        plugin=subscription.plugin,
+        subscriber=subscription.name,
+        event_type=event_type(type(event)).name,
+        error=f"{type(error).__name__}: {error}",
+        exception="".join(traceback.format_exception(error)),  # without the values of variables, which may be secret
+    )

@@ -1,0 +1,132 @@
+"""Telling observers, one after another; neighbours that share a thread are told in one hop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+
+from anyio.from_thread import check_cancelled
+
+from plugbus._chain.blame import loop_in_stack
+from plugbus._chain.policies import PROOF
+
+if TYPE_CHECKING:
+    from plugbus._chain.failures import Failure, Failures
+    from plugbus._chain.links import ThroughLoop
+    from plugbus._chain.steps import Step
+    from plugbus._threads import Threads
+
+__all__ = ("Telling", "tell_each", "telling_here")
+
+Call: TypeAlias = Callable[..., Any]
+Collected: TypeAlias = "list[Failure]"
+Part: TypeAlias = Callable[[Any], Awaitable[Collected]]
+
+
+def tell_each(event: Any, rest: tuple[tuple[Step, ...], tuple[Call, ...], Failures]) -> Any:
+    """Tell sync observers in this thread, where nothing else is to be run: the quick way of ``emit``."""
+    for call in rest[1]:
+        try:
+            call(event)
+        except Exception as error:  # noqa: BLE001 - observers are isolated
+            _reraise_proof(error)
+            steps, calls, failures = rest
+            failures.report(steps[calls.index(call)].subscription, event, error)
+    return event
+
+
+def _reraise_proof(error: Exception) -> None:
+    """Let pass what no isolation may swallow: a loop of emits shows as recursion as well."""
+    if isinstance(error, PROOF) or (isinstance(error, RecursionError) and loop_in_stack()):
+        raise error
+
+
+def telling_here(steps: Sequence[Step], failures: Failures, through_loop: ThroughLoop) -> Callable[[Any], None]:
+    """Tell observers from the calling thread; those that need the loop are told through it."""
+    parts: list[Callable[[Any], Collected]] = []
+    for is_async, group in groupby(steps, key=lambda step: step.call is None):
+        members = tuple(group)
+        parts.append(partial(through_loop, partial(_acollect, members)) if is_async else partial(_collect, members))
+
+    def tell(event: Any) -> None:
+        failed = [failure for part in parts for failure in part(event)]
+        if failed:
+            failures.settle(event, failed)
+
+    return tell
+
+
+@final
+class Telling:
+    """Tell observers from the loop.
+
+    ``first_threads`` and ``first_collect`` are there if the first group runs in a worker thread,
+    so that a chain which ends in that thread can take the group along.
+    """
+
+    __slots__ = ("_failures", "_parts", "first_collect", "first_threads")
+
+    def __init__(self, steps: Sequence[Step], failures: Failures) -> None:
+        self._failures = failures
+        self._parts: list[Part] = []
+        self.first_threads: Threads | None = None
+        self.first_collect: Callable[[Any], Collected] | None = None
+        for threads, members in _by_thread(steps):
+            collect = partial(_collect_in_hop, members)
+            if threads is not None and not self._parts:
+                self.first_threads, self.first_collect = threads, collect
+            self._parts.append(partial(_acollect, members) if threads is None else partial(threads.run, collect))
+
+    async def __call__(self, event: Any) -> None:
+        """Tell all of them."""
+        await self._finish(event, [], self._parts)
+
+    async def rest(self, event: Any, failed: Collected) -> None:
+        """Tell those after the first group, which was told in the chain's own hop and *failed* so."""
+        await self._finish(event, failed, self._parts[1:])
+
+    async def _finish(self, event: Any, failed: Collected, parts: Sequence[Part]) -> None:
+        for part in parts:
+            failed.extend(await part(event))
+        if failed:
+            await self._failures.asettle(event, failed)
+
+
+def _by_thread(steps: Sequence[Step]) -> Iterator[tuple[Threads | None, tuple[Step, ...]]]:
+    for threads, group in groupby(steps, key=lambda step: None if step.acall or step.in_caller else step.threads):
+        yield threads, tuple(group)
+
+
+def _collect(steps: tuple[Step, ...], event: Any) -> Collected:
+    failed: Collected = []
+    for step in steps:
+        try:
+            step.expect_call()(event)
+        except Exception as error:  # noqa: BLE001 - observers are isolated
+            _reraise_proof(error)
+            failed.append((step.subscription, error))
+    return failed
+
+
+def _collect_in_hop(steps: tuple[Step, ...], event: Any) -> Collected:
+    failed: Collected = []
+    for step in steps:
+        check_cancelled()
+        failed.extend(_collect((step,), event))
+    return failed
+
+
+async def _acollect(steps: tuple[Step, ...], event: Any) -> Collected:
+    failed: Collected = []
+    for step in steps:
+        try:
+            if step.acall is not None:
+                await step.acall(event)
+            else:
+                step.expect_call()(event)
+        except Exception as error:  # noqa: BLE001 - observers are isolated
+            _reraise_proof(error)
+            failed.append((step.subscription, error))
+    return failed

@@ -1,0 +1,180 @@
+"""What is checked when somebody subscribes: who cannot work is refused, before anything has changed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
+
+from plugbus._annotations import UNRESOLVED, owner_class, resolve, underlying
+from plugbus._chain.views import is_view, viewing
+from plugbus.errors import SubscriptionError
+from plugbus.subscribers import Listener, label, parts_of
+
+if TYPE_CHECKING:
+    from plugbus.event_types import EventType
+    from plugbus.options import Kind, Options
+    from plugbus.owner import Owner
+    from plugbus.services import Services
+
+__all__ = ("Prepared", "prepare")
+
+Call = Callable[..., Any]
+
+_GIVEN = {"listener": 2, "handler": 1, "observer": 1}
+_SHAPES = {"listener": "(event, next_fn)", "handler": "(request)", "observer": "(event)"}
+
+
+class Prepared(NamedTuple):
+    """A subscriber that can work: what references mean, and its sync and async callable."""
+
+    target: Any
+    call: Call | None
+    acall: Call | None
+
+
+def prepare(
+    kind: Kind, call: Any, known: Sequence[EventType], options: Options, owner: Owner, services: Services | None
+) -> Prepared:
+    """Check a subscriber and make it callable without further parameters.
+
+    Raises:
+        SubscriptionError: If it cannot work, and why.
+    """
+    name = options.name or label(call)
+    options.check(name, kind)
+    if isinstance(call, type):
+        call = _built(call, kind, name, owner, services)
+    if isinstance(call, Listener):
+        return _prepare_listener(call, kind, name, known, options)
+    if not callable(call):
+        raise SubscriptionError(name, f"{call!r} is not callable")
+    annotation = _check_signature(call, kind, name, known)
+    ready = _injected(call, kind, name, owner, services)
+    is_async = is_coroutine_callable(ready)
+    if kind == "observer" and is_view(annotation, known):
+        ready = viewing(ready, annotation, is_async=is_async)
+    _check_place(name, options, has_sync=not is_async, has_async=is_async, kind=kind)
+    return Prepared(call, None if is_async else ready, ready if is_async else None)
+
+
+def _built(cls: type, kind: Kind, name: str, owner: Owner, services: Services | None) -> Any:
+    if kind != "listener" or not issubclass(cls, Listener):
+        raise SubscriptionError(name, f"it is a class where {_SHAPES[kind]} goes", "Pass a function, or an instance.")
+    if services is not None:
+        return services.inject(cls, owner=owner)()
+    try:
+        return cls()
+    except TypeError as error:
+        raise SubscriptionError(
+            name, f"a bus without services cannot build it: {error}", "Pass an instance."
+        ) from error
+
+
+def _prepare_listener(
+    listener: Listener[Any, Any], kind: Kind, name: str, known: Sequence[EventType], options: Options
+) -> Prepared:
+    if kind != "listener":
+        raise SubscriptionError(name, f"a Listener is no {kind}", "Use bus.listen().")
+    parts = {part: getattr(listener, part) for part in parts_of(listener)}
+    if not parts:
+        raise SubscriptionError(name, "it has neither handle nor ahandle")
+    for call in parts.values():
+        _check_signature(call, kind, name, known)
+    if "ahandle" in parts and not inspect.iscoroutinefunction(parts["ahandle"]):
+        raise SubscriptionError(name, "its ahandle is not an async function")
+    if "handle" in parts and inspect.iscoroutinefunction(parts["handle"]):
+        raise SubscriptionError(name, "its handle is an async function", "Call it ahandle.")
+    _check_place(name, options, has_sync="handle" in parts, has_async="ahandle" in parts, kind=kind)
+    acall = None if options.run_in == "thread" else parts.get("ahandle")
+    return Prepared(listener, parts.get("handle"), acall)
+
+
+def _check_place(name: str, options: Options, *, has_sync: bool, has_async: bool, kind: Kind) -> None:
+    run_in = options.run_in
+    if run_in == "loop" and not has_async:
+        raise SubscriptionError(name, "run_in='loop' needs an async function", "Make it async, or use run_in='caller'.")
+    if run_in in ("thread", "caller") and not has_sync:
+        raise SubscriptionError(name, f"run_in={run_in!r} needs a sync function")
+    if run_in == "caller" and kind == "listener":
+        raise SubscriptionError(name, "a sync listener cannot wait for next_fn on the loop", "Make it async.")
+
+
+def _check_signature(call: Call, kind: Kind, name: str, known: Sequence[EventType]) -> Any:
+    """Check the number of parameters and the annotations; return the annotation of the first."""
+    function = underlying(call)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise SubscriptionError(name, "it is a generator function", "Return a result, or nothing.")
+    try:
+        signature = inspect.signature(call)
+    except (TypeError, ValueError):  # some builtins do not say what they take
+        return UNRESOLVED
+    positional = [
+        item
+        for item in signature.parameters.values()
+        if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
+    ]
+    variadic = any(item.kind is item.VAR_POSITIONAL for item in signature.parameters.values())
+    if len(positional) < _GIVEN[kind] and not variadic:
+        raise SubscriptionError(name, f"it takes {len(positional)} parameters where {_SHAPES[kind]} are given")
+    scopes = (vars(owner_class(function) or object), getattr(function, "__globals__", {}))
+    annotation = resolve(positional[0].annotation, *scopes) if positional else UNRESOLVED
+    for declared in known:
+        if not (_fits(declared.cls, annotation) or (kind == "observer" and is_view(annotation, known))):
+            raise SubscriptionError(
+                name, f"its first parameter is {_text(annotation)}, and the event {declared.cls.__qualname__}"
+            )
+        if kind == "handler":
+            _check_result(name, declared, resolve(signature.return_annotation, *scopes))
+    return annotation
+
+
+def _check_result(name: str, declared: EventType, annotation: Any) -> None:
+    wanted = declared.result
+    if annotation is inspect.Signature.empty or not (isinstance(wanted, type) and isinstance(annotation, type)):
+        return
+    if not issubclass(annotation, wanted):
+        raise SubscriptionError(
+            name, f"it returns {_text(annotation)}, and {declared.cls.__qualname__} is answered with {_text(wanted)}"
+        )
+
+
+def _fits(cls: type, annotation: Any) -> bool:
+    if annotation in (UNRESOLVED, inspect.Parameter.empty, Any, object):
+        return True
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return any(_fits(cls, part) for part in get_args(annotation))
+    annotation = origin or annotation
+    return not isinstance(annotation, type) or getattr(annotation, "_is_protocol", False) or issubclass(cls, annotation)
+
+
+def _text(annotation: Any) -> str:
+    return getattr(annotation, "__qualname__", None) or str(annotation)
+
+
+def _injected(call: Call, kind: Kind, name: str, owner: Owner, services: Services | None) -> Call:
+    if services is not None:
+        return services.inject(call, given=_GIVEN[kind], owner=owner)
+    try:
+        extra = list(inspect.signature(call).parameters.values())[_GIVEN[kind] :]
+    except (TypeError, ValueError):
+        return call
+    needed = [
+        item.name
+        for item in extra
+        if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
+    ]
+    if needed:
+        problem = f"it takes more than {_SHAPES[kind]}: {', '.join(needed)}"
+        raise SubscriptionError(name, problem, "A bus of a kernel injects services; EventBus(services=...) does too.")
+    return call
+
+
+def is_coroutine_callable(call: Call) -> bool:
+    """Tell whether calling gives a coroutine: functions, partials of them, objects with ``async __call__``."""
+    while isinstance(call, partial):
+        call = call.func
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(type(call), "__call__", None))

@@ -1,0 +1,93 @@
+"""One subscriber made ready for a chain: its callables with the policies that it asked for around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from plugbus._chain import policies
+from plugbus._chain.checks import achecked, checked
+from plugbus._chain.watching import awatched, watched
+from plugbus.errors import ListenerTimeoutError
+
+if TYPE_CHECKING:
+    from plugbus._chain.failures import Failures
+    from plugbus._threads import Threads
+    from plugbus.event_types import EventType
+    from plugbus.instrument import Instrument
+    from plugbus.subscription import Subscription
+
+__all__ = ("Step", "Surroundings", "step_for")
+
+Call = Callable[..., Any]
+
+
+class Surroundings(NamedTuple):
+    """What holds for every step of one chain: its event type, who watches, where failures go."""
+
+    declared: EventType
+    checked: bool
+    instruments: tuple[Instrument, ...]
+    failures: Failures
+
+
+class Step(NamedTuple):
+    """A subscriber in a chain: ``call`` runs anywhere, ``acall`` on the loop; at least one is there."""
+
+    subscription: Subscription
+    call: Call | None
+    acall: Call | None
+
+    @property
+    def threads(self) -> Threads:
+        """Whose worker threads its sync part runs in."""
+        return self.subscription.owner.threads
+
+    @property
+    def in_caller(self) -> bool:
+        """Whether its sync part may run on the loop, without a hop."""
+        return self.subscription.options.run_in == "caller"
+
+    def expect_call(self) -> Call:
+        """Return the sync part, where the chain knows that there is one."""
+        assert self.call is not None  # noqa: S101 - an invariant of ours, nothing that a user passed
+        return self.call
+
+
+def step_for(subscription: Subscription, around: Surroundings) -> Step:
+    """Wrap a subscription's callables in what it asked for, innermost first; what it did not ask for costs nothing."""
+    options = subscription.options
+    call, acall = subscription.call, subscription.acall
+    if around.checked:
+        call = call and checked(call, subscription, around.declared)
+        acall = acall and achecked(acall, subscription, around.declared)
+    for instrument in around.instruments:
+        call = call and watched(call, instrument, subscription, around.declared)
+        acall = acall and awatched(acall, instrument, subscription, around.declared)
+    if options.timeout_seconds is not None:
+        call, acall = None, _timed(call, acall, subscription, around.declared.name)
+    if subscription.breaker is not None:
+        call = call and policies.breaking(call, subscription.breaker)
+        acall = acall and policies.abreaking(acall, subscription.breaker)
+    if options.on_error == "skip":
+        call = call and policies.lenient(call, partial(around.failures.report, subscription))
+        acall = acall and policies.alenient(acall, partial(around.failures.areport, subscription))
+    if options.where is not None:
+        observer = subscription.kind == "observer"
+        call = call and policies.filtered(call, options.where, observer=observer, is_async=False)
+        acall = acall and policies.filtered(acall, options.where, observer=observer, is_async=True)
+    return Step(subscription, call, acall)
+
+
+def _timed(call: Call | None, acall: Call | None, subscription: Subscription, event: str) -> Call:
+    """A time limit needs the loop: async work is cancelled, a thread is given up."""
+    seconds = subscription.options.timeout_seconds or 0.0
+
+    def overrun(_: Any) -> ListenerTimeoutError:
+        return ListenerTimeoutError(event, subscription.name, subscription.plugin, seconds)
+
+    if acall is not None:
+        return policies.atimed(acall, seconds, overrun)
+    assert call is not None  # noqa: S101 - a subscription has at least one of both
+    return policies.timed_thread(call, seconds, subscription.owner.threads, overrun)

@@ -1,0 +1,49 @@
+"""What a subscriber asks for: event types, wire names, patterns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from plugbus.errors import EventTypeError
+from plugbus.event_types import event_type
+from plugbus.events import Event, NamedEvent, Request
+from plugbus.registry import is_pattern
+
+if TYPE_CHECKING:
+    from plugbus.event_types import EventType
+    from plugbus.options import Kind, Target
+    from plugbus.registry import TypeRegistry
+
+__all__ = ("ROOTS", "checked_targets", "known_types")
+
+ROOTS: Final[frozenset[type]] = frozenset({object, Event, Request, NamedEvent})
+"""What is subscribed to without being an event type of somebody's."""
+
+
+def checked_targets(given: tuple[Any, ...], kind: Kind, registry: TypeRegistry) -> tuple[Target, ...]:
+    """Check what a subscriber asks for; a handler's wire name stands for its type.
+
+    Raises:
+        EventTypeError: If a target is no type, wire name or pattern, or a handler's is no request.
+        UnknownEventError: If a handler's wire name is not known.
+    """
+    if not given:
+        raise EventTypeError("nothing", "no event type, wire name or pattern was given")
+    for target in given:
+        if isinstance(target, str):
+            is_pattern(target)
+        elif not isinstance(target, type):
+            raise EventTypeError(repr(target), "it is neither an event type nor a wire name nor a pattern")
+    if kind != "handler":
+        return given
+    classes = tuple(registry.expect(target).cls if isinstance(target, str) else target for target in given)
+    for cls in classes:
+        if not event_type(cls).is_request or cls in ROOTS:
+            raise EventTypeError(event_type(cls).name, "it is no request, so nobody can answer it; observe it")
+    return classes
+
+
+def known_types(targets: tuple[Target, ...], registry: TypeRegistry) -> list[EventType]:
+    """Return the event types that targets mean, as far as they are known."""
+    found = (registry.named(item) if isinstance(item, str) else event_type(item) for item in targets)
+    return [declared for declared in found if declared is not None]

@@ -1,0 +1,53 @@
+"""Views: what an observer gets that knows an event by its shape and not by its class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from plugbus.event_types import event_type
+from plugbus.events import Event, NamedEvent, Request
+
+if TYPE_CHECKING:
+    from plugbus.event_types import EventType
+
+__all__ = ("is_view", "plain", "viewing")
+
+
+def is_view(annotation: Any, known: Sequence[EventType]) -> bool:
+    """Tell whether an annotation asks for a view: plain data, or a model that is no event type itself."""
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return False
+    if annotation is NamedEvent:
+        return not any(declared.cls is NamedEvent for declared in known)
+    return not issubclass(annotation, (Event, Request)) and not any(
+        issubclass(found.cls, annotation) for found in known
+    )
+
+
+def viewing(call: Callable[..., Any], model: type[BaseModel], *, is_async: bool) -> Callable[..., Any]:
+    """Hand an observer the view that it asks for."""
+
+    def view(event: Any) -> Any:
+        if isinstance(event, model):
+            return event
+        if model is NamedEvent:
+            return NamedEvent(event_type(type(event)).name, plain(event))
+        return model.model_validate(event.data if isinstance(event, NamedEvent) else plain(event))
+
+    async def acall(event: Any) -> Any:
+        return await call(view(event))
+
+    return acall if is_async else lambda event: call(view(event))
+
+
+def plain(event: object) -> Any:
+    """Return the content of an event as plain data, as it would travel as JSON."""
+    if isinstance(event, BaseModel):
+        return event.model_dump(mode="json")
+    if dataclasses.is_dataclass(event):
+        return TypeAdapter(type(event)).dump_python(event, mode="json")  # type: ignore[arg-type]
+    return event

@@ -1,0 +1,60 @@
+"""What ends something: by ``close()``, by a call, at the end of a ``with`` block, or with its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from plugbus.owner import Owner
+
+__all__ = ("Closing",)
+
+
+@final
+class Closing:
+    """Runs a function once, however it is asked to.
+
+    Args:
+        close: What to run.
+
+    Example:
+        >>> with Closing(lambda: print("closed")) as closing:
+        ...     print("open")
+        open
+        closed
+        >>> closing.close()
+    """
+
+    __slots__ = ("_close", "_disown")
+
+    def __init__(self, close: Callable[[], object]) -> None:
+        self._close: Callable[[], object] | None = close
+        self._disown: Callable[[], object] | None = None
+
+    def owned_by(self, owner: Owner, *, what: str) -> None:
+        """Close with an owner, unless closed before."""
+        self._disown = owner.own(self.close, what=what)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._close is None
+
+    def close(self) -> None:
+        """Run the function, the first time."""
+        close, self._close = self._close, None
+        if close is not None:
+            close()
+            if self._disown is not None:
+                self._disown()
+
+    __call__ = close
+
+    def __enter__(self) -> Closing:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

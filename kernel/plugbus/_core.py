@@ -1,0 +1,313 @@
+"""What all views of one bus share: subscriptions, event types, compiled chains.
+
+Owns the lock: subscriptions change under it and chains are compiled under it; an emit never takes it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError as FutureCancelledError
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+
+import anyio
+
+from plugbus._chain.book import Book
+from plugbus._chain.breaking import BreakerState
+from plugbus._chain.compile import Cast, compile_async, compile_sync
+from plugbus._chain.dispatch import ByKey, by_name
+from plugbus._chain.failures import Failures, ListenerFailed
+from plugbus._chain.links import Entry
+from plugbus._chain.order import Placed, in_order
+from plugbus._chain.steps import Surroundings, step_for
+from plugbus._chain.sticky import Sticky
+from plugbus._chain.targets import ROOTS
+from plugbus._chain.watching import awatched, watched
+from plugbus._threads import back_to_loop, in_worker_thread, outcome
+from plugbus.errors import DuplicateHandlerError, EmitCancelled, EventTypeError, SubscriptionError, SyncEmitError
+from plugbus.event_types import EventType, event_type
+from plugbus.events import NamedEvent
+from plugbus.options import ABSENT
+from plugbus.owner import Owner
+from plugbus.registry import Pattern, TypeRegistry, is_pattern
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from plugbus._chain.register import Prepared
+    from plugbus._chain.shelves import Shelves
+    from plugbus._chain.steps import Step
+    from plugbus.instrument import Instrument
+    from plugbus.options import Kind, Options, Target
+    from plugbus.subscription import Subscription
+
+__all__ = ("Core", "Mode")
+
+Mode: TypeAlias = Literal["emit", "aemit", "call", "acall"]
+HOST: Final = Owner("host")
+"""Owns the types that the bus enters for itself."""
+
+MODES: Final[tuple[Mode, ...]] = ("emit", "aemit", "call", "acall")
+
+
+@final
+class Core:
+    """The state behind every view of one bus."""
+
+    def __init__(self, *, checked: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.lock = threading.RLock()
+        self.checked = checked
+        self.monotonic = monotonic
+        self.compiled: dict[Mode, dict[type, Entry]] = {mode: {} for mode in MODES}
+        self.registry = TypeRegistry()
+        self.book = Book()
+        self.portal: BlockingPortal | None = None
+        self.instruments: tuple[Instrument, ...] = ()
+        self.failures = Failures(partial(self._announce, "emit"), partial(self._announce, "aemit"))
+        self.sticky = Sticky()
+        self._by_key: dict[type, dict[Mode, ByKey]] = {}
+
+    @property
+    def shelves(self) -> Shelves:
+        """The index of subscriptions."""
+        return self.book.shelves
+
+    def heard(self, cls: type) -> list[Subscription]:
+        """Return everybody who may hear a type, whatever the key; for finding a culprit."""
+        with self.lock:
+            return [item for item in self.book if cls is NamedEvent or cls in self.heard_by(item)]
+
+    def start_soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Start work on the kernel's loop from a function of it that cannot wait."""
+        if self.portal is None:
+            raise SyncEmitError("a sticky event", "subscribe from a thread, or before it is emitted")
+        self.portal.start_task_soon(function, *args)
+
+    def subscribe(
+        self, kind: Kind, targets: tuple[Target, ...], options: Options, owner: Owner, ready: Prepared
+    ) -> Subscription:
+        """Put a subscriber on the bus; whatever is wrong with it is raised before anything has changed.
+
+        Raises:
+            DuplicateHandlerError: If the request (and key) has a handler.
+            DuplicateNameError: If a type's wire name is taken by another.
+            OrderCycleError: If it closes a cycle of ``before`` and ``after``.
+            SubscriptionError: If its name is taken, or it filters by a key that the type does not have.
+            PluginGoneError: If its owner has left.
+        """
+        with self.lock:
+            added = self._enter_types(targets, owner)
+            try:
+                subscription = self.book.draft(kind, targets, options, owner, ready, self._breaker, self.close)
+                self._check(subscription)
+                self.book.add(subscription, partial(self._check_order, subscription))
+            except BaseException:
+                for cls in added:
+                    self.registry.remove(cls)
+                raise
+            self._forget(subscription)
+        return subscription
+
+    def _enter_types(self, targets: Iterable[Target], owner: Owner) -> list[type]:
+        added: list[type] = []
+        try:
+            for target in targets:
+                if isinstance(target, type) and target not in ROOTS and target not in self.registry:
+                    self.registry.add(target, owner)
+                    added.append(target)
+        except BaseException:
+            for cls in added:
+                self.registry.remove(cls)
+            raise
+        return added
+
+    def _breaker(self, options: Options, name: str, owner: Owner) -> BreakerState | None:
+        return options.breaker and BreakerState(options.breaker, self.monotonic, name, owner.id)
+
+    def _check(self, subscription: Subscription) -> None:
+        for target in subscription.events:
+            if isinstance(target, str) or target in ROOTS:
+                continue
+            declared = event_type(target)
+            if subscription.options.key is not ABSENT and declared.key is None:
+                raise SubscriptionError(subscription.name, f"{declared.name!r} has no key", "Declare one: key='field'.")
+            if subscription.kind == "handler":
+                self._check_handler(subscription, declared)
+
+    def _check_handler(self, subscription: Subscription, declared: EventType) -> None:
+        for other in self.shelves.exactly(declared.cls, subscription.options.key):
+            if other.kind == "handler":
+                key = None if subscription.options.key is ABSENT else subscription.options.key
+                first, second = (f"{item.name!r} of plugin {item.plugin!r}" for item in (other, subscription))
+                raise DuplicateHandlerError(declared.name, first, second, key)
+
+    def _check_order(self, subscription: Subscription) -> None:
+        for cls in self.heard_by(subscription):
+            declared = event_type(cls)
+            heard = self.shelves.on_shelves(declared, subscription.options.key)
+            in_order(declared.name, (item for item in heard if item.kind == subscription.kind))
+
+    def close(self, subscription: Subscription) -> None:
+        """Take a subscriber off the bus; once more does nothing."""
+        with self.lock:
+            if not subscription.closed:
+                self.book.remove(subscription)
+                self._forget(subscription)
+
+    def activate(self, owner: Owner) -> None:
+        """Let all subscriptions of an owner hear, at once."""
+        with self.lock:
+            owner.active = True
+            for subscription in self.book.of(owner):
+                self._forget(subscription)
+
+    def retire(self, owner: Owner) -> None:
+        """Close all subscriptions of an owner and take its types out."""
+        with self.lock:
+            for subscription in self.book.of(owner):
+                self.close(subscription)
+            for cls in self.registry.remove_owned(owner):
+                self._drop(cls)
+                self.sticky.forget(cls)
+
+    def watch(self, instruments: tuple[Instrument, ...]) -> None:
+        """Compile everything again, with these instruments."""
+        with self.lock:
+            self.instruments = instruments
+            for entries in self.compiled.values():
+                entries.clear()
+            self._by_key.clear()
+
+    def heard_by(self, subscription: Subscription) -> set[type]:
+        """Return the known types that a subscription hears."""
+        heard: set[type] = set()
+        for target in subscription.events:
+            if isinstance(target, type):
+                heard |= self.registry.below(target)
+                continue
+            heard.add(NamedEvent)
+            if is_pattern(target):
+                heard |= self.registry.matching(Pattern(target))
+            elif (declared := self.registry.named(target)) is not None:
+                heard.add(declared.cls)
+        return heard
+
+    def _forget(self, subscription: Subscription) -> None:
+        """Drop the chains that a subscription is, or is no longer, part of."""
+        key = subscription.options.key
+        for cls in self.heard_by(subscription):
+            by_key = self._by_key.get(cls)
+            if key is ABSENT or by_key is None:
+                self._drop(cls)
+                continue
+            used = self.shelves.has_key(event_type(cls), key)
+            for table in by_key.values():
+                table.touch(key, used=used)
+
+    def _drop(self, cls: type) -> None:
+        self._by_key.pop(cls, None)
+        for entries in self.compiled.values():
+            entries.pop(cls, None)
+
+    def entry(self, mode: Mode, cls: type, owner: Owner) -> Entry:
+        """Compile what one way of emitting one type runs, and keep it.
+
+        Raises:
+            EventTypeError: If the type cannot be emitted this way.
+        """
+        with self.lock:
+            entry = self.compiled[mode].get(cls)
+            if entry is None:
+                declared = self.registry.add(cls, owner)
+                _check_mode(mode, declared)
+                entry = self.compiled[mode][cls] = self._entry(mode, declared)
+            return entry
+
+    def _entry(self, mode: Mode, declared: EventType) -> Entry:
+        if declared.cls is NamedEvent and self.shelves.names:
+            return by_name(lambda name: self._build_locked(mode, declared, name=name))
+        default = self._build(mode, declared)
+        keys = self.shelves.keys(declared) if declared.key else set()
+        if not keys or declared.key is None:
+            return default
+        table = ByKey(declared.key, keys, lambda key: self._build_locked(mode, declared, key), default)
+        self._by_key.setdefault(declared.cls, {})[mode] = table
+        return table.entry()
+
+    def _build_locked(self, mode: Mode, declared: EventType, key: object = ABSENT, name: str | None = None) -> Entry:
+        with self.lock:
+            return self._build(mode, declared, key, name)
+
+    def _build(self, mode: Mode, declared: EventType, key: object = ABSENT, name: str | None = None) -> Entry:
+        around = Surroundings(declared, self.checked, self.instruments, self.failures)
+        cast = self._cast(declared, around, key, name)
+        is_async = mode in ("aemit", "acall")
+        entry = (compile_async if is_async else compile_sync)(cast, around, self.through_loop)
+        if declared.sticky:
+            entry = self.sticky.remembering(entry, is_async=is_async)
+        for instrument in self.instruments:
+            wrap = awatched if is_async else watched
+            entry = Entry(wrap(entry.first, instrument, None, declared), entry.rest)
+        return entry
+
+    def _cast(self, declared: EventType, around: Surroundings, key: object, name: str | None) -> Cast:
+        def steps(placed: Iterable[Placed]) -> tuple[Step, ...]:
+            return tuple(step_for(subscription, around) for subscription, _ in placed)
+
+        listeners, handler, observers = self.roles(declared, key, name)
+        return Cast(
+            steps(listeners),
+            handler and step_for(handler, around),
+            steps(item for item in observers if item[0].options.inside),
+            steps(item for item in observers if not item[0].options.inside),
+        )
+
+    def roles(
+        self, declared: EventType, key: object = ABSENT, name: str | None = None
+    ) -> tuple[list[Placed], Subscription | None, list[Placed]]:
+        """Return who hears an event: the listeners in order, the handler, the observers in order."""
+        heard = self.shelves.hearing(declared, key, name)
+        listeners = in_order(declared.name, (item for item in heard if item.kind == "listener"))
+        observers = in_order(declared.name, (item for item in heard if item.kind == "observer"))
+        handlers = [item for item in heard if item.kind == "handler" and self.answers(item, declared)]
+        keyed = [item for item in handlers if item.options.key is not ABSENT]
+        return listeners, next(iter(keyed or handlers), None), observers
+
+    @staticmethod
+    def answers(handler: Subscription, declared: EventType) -> bool:
+        """Tell whether a handler is for this very request rather than for a base class of it."""
+        return any(target is declared.cls or target in (declared.name, *declared.aliases) for target in handler.events)
+
+    def _announce(self, mode: Mode, failure: ListenerFailed) -> Any:
+        first, rest = self.entry(mode, ListenerFailed, HOST)
+        return first(failure, rest)
+
+    def through_loop(self, acall: Callable[[Any], Any], event: Any) -> Any:
+        """Run an async call from a thread: on the loop it works for, the kernel's, or one made for it."""
+        if in_worker_thread():
+            return back_to_loop(acall, event)
+        if self.portal is None:
+            return anyio.run(awaiting, acall, event)
+        try:
+            done, value = self.portal.call(outcome, acall, event)
+        except FutureCancelledError:
+            raise EmitCancelled(event_type(type(event)).name) from None
+        if done:
+            return value
+        raise value
+
+
+async def awaiting(acall: Callable[[Any], Any], event: Any) -> Any:
+    """Await a call; what it returns need not be a coroutine."""
+    return await acall(event)
+
+
+def _check_mode(mode: Mode, declared: EventType) -> None:
+    if issubclass(declared.cls, type):
+        raise EventTypeError(declared.name, "a class was given; give an instance of it")
+    if mode in ("emit", "aemit") and declared.is_request:
+        raise EventTypeError(declared.name, f"it is a request; use bus.{'acall' if mode == 'aemit' else 'call'}()")
+    if mode in ("call", "acall") and not declared.is_request:
+        raise EventTypeError(declared.name, f"it is an event; use bus.{'aemit' if mode == 'acall' else 'emit'}()")

@@ -1,0 +1,253 @@
+"""Worker threads: one allowance per plugin, and what happens to a thread that overruns.
+
+Owns permits and the count of abandoned threads; what runs in a thread is the chain's business.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError as FutureCancelledError
+from contextvars import ContextVar
+from typing import Any, Final, NoReturn, TypeVar, final
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+
+from plugbus.errors import EmitCancelled, EmitLoopError, PluginStuckError
+from plugbus.event_types import event_type
+
+__all__ = ("Overrun", "Threads", "back_to_loop", "call_soon", "in_worker_thread", "loop_is_running", "outcome")
+
+T = TypeVar("T")
+
+MAX_NESTED_HOPS: Final = 32
+
+_limiters: anyio.lowlevel.RunVar[WeakKeyDictionary[Threads, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar(
+    "plugbus_limiters"
+)
+_unlimited: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("plugbus_unlimited")
+
+
+class Overrun(Exception):  # noqa: N818 - never leaves the kernel; the caller knows whom to name
+    """A call in a thread was still running when its time was up."""
+
+
+@final
+class _Permit:
+    """What an emit holds while a worker thread runs for it; dead once the hop is over."""
+
+    __slots__ = ("active", "cancelled_class", "event", "threads")
+
+    def __init__(self, threads: Threads, event: object) -> None:
+        self.threads = threads
+        self.event = event
+        self.active = True
+        self.cancelled_class = anyio.get_cancelled_exc_class()
+
+
+_held: ContextVar[tuple[_Permit, ...]] = ContextVar("plugbus_held", default=())
+
+
+@final
+class Threads:
+    """The worker threads that one plugin may occupy.
+
+    Args:
+        plugin: Id for errors.
+        limit: Permits per event loop; also how many abandoned threads are put up with.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "abandoned", "limit", "plugin")
+
+    def __init__(self, plugin: str, limit: int) -> None:
+        self.plugin = plugin
+        self.limit = limit
+        self.abandoned = 0
+        self._lock = threading.Lock()
+
+    async def run(self, call: Callable[[Any], T], event: object) -> T:
+        """Run ``call(event)`` in a worker thread; a cancelled caller waits for it.
+
+        An emit that holds a permit of this plugin takes no second one, and one that holds any never waits
+        for another: two plugins that call each other would wait for ever.
+
+        Raises:
+            PluginStuckError: If too many threads of the plugin were abandoned and still run.
+            EmitLoopError: If emits have led from thread to thread too many times.
+        """
+        held = self._admit(event)
+        permit = _Permit(self, event)
+        mark = _held.set((*held, permit))
+        try:
+            return await anyio.to_thread.run_sync(call, event, limiter=self._limiter(held))
+        finally:
+            permit.active = False
+            _held.reset(mark)
+
+    async def run_bounded(self, call: Callable[[Any], T], event: object, seconds: float) -> T:
+        """Do the same within *seconds*; a thread that overruns is abandoned and counted.
+
+        Raises:
+            Overrun: If the call was still running, or still waiting for a permit, when its time was up.
+        """
+        held = self._admit(event)
+        permit = _Permit(self, event)
+        job = _Job(self, call, anyio.lowlevel.current_token())
+        deadline = anyio.current_time() + seconds
+        mark = _held.set((*held, permit))
+        try:
+            with anyio.CancelScope(deadline=deadline):
+                return await anyio.to_thread.run_sync(
+                    job.run, event, limiter=self._limiter(held), abandon_on_cancel=True
+                )
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True, deadline=deadline):
+                await job.wait_finished()
+            job.abandon()
+            raise
+        finally:
+            permit.active = False
+            _held.reset(mark)
+        job.abandon()
+        raise Overrun
+
+    def _admit(self, event: object) -> tuple[_Permit, ...]:
+        if self.abandoned >= self.limit:
+            raise PluginStuckError(self.plugin, self.abandoned, self.limit)
+        held = tuple(permit for permit in _held.get() if permit.active)
+        if len(held) >= MAX_NESTED_HOPS:
+            names = [event_type(type(permit.event)).name for permit in held]
+            raise EmitLoopError(tuple(dict.fromkeys(names)))
+        return held
+
+    def _limiter(self, held: tuple[_Permit, ...]) -> anyio.CapacityLimiter:
+        if not held:
+            return self._own_limiter()
+        if all(permit.threads is not self for permit in held):
+            own = self._own_limiter()
+            if own.available_tokens >= 1:
+                return own
+        limiter = _unlimited.get(None)
+        if limiter is None:
+            limiter = anyio.CapacityLimiter(math.inf)
+            _unlimited.set(limiter)
+        return limiter
+
+    def _own_limiter(self) -> anyio.CapacityLimiter:
+        limiters = _limiters.get(None)
+        if limiters is None:
+            limiters = WeakKeyDictionary()
+            _limiters.set(limiters)
+        limiter = limiters.get(self)
+        if limiter is None:
+            limiter = limiters[self] = anyio.CapacityLimiter(self.limit)
+        return limiter
+
+    def count(self, change: int) -> None:
+        """Note an abandoned thread (+1), or that one came to its end after all (-1)."""
+        with self._lock:
+            self.abandoned += change
+
+
+@final
+class _Job:
+    """One bounded call: whether it started, finished, was given up."""
+
+    __slots__ = ("_abandoned", "_call", "_finished", "_lock", "_state", "_threads", "_token")
+
+    def __init__(self, threads: Threads, call: Callable[[Any], Any], token: anyio.lowlevel.EventLoopToken) -> None:
+        self._threads, self._call, self._token = threads, call, token
+        self._state = "waiting"
+        self._abandoned = False
+        self._lock = threading.Lock()
+        self._finished: anyio.Event | None = None
+
+    def run(self, event: object) -> Any:
+        with self._lock:
+            self._state = "running"
+        try:
+            return self._call(event)
+        finally:
+            with self._lock:
+                self._state = "finished"
+                if self._abandoned:
+                    self._threads.count(-1)
+                finished = self._finished
+            if finished is not None:
+                call_soon(self._token, finished.set)
+
+    async def wait_finished(self) -> None:
+        with self._lock:
+            if self._state != "running":
+                return
+            self._finished = anyio.Event()
+        await self._finished.wait()
+
+    def abandon(self) -> None:
+        with self._lock:
+            if self._state == "running":
+                self._abandoned = True
+                self._threads.count(+1)
+
+
+def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
+    """Run an async call on the loop that this worker thread works for, and wait for it.
+
+    Nothing new starts below a cancelled scope, on trio and on asyncio alike.
+    """
+    anyio.from_thread.check_cancelled()
+    try:
+        done, value = anyio.from_thread.run(outcome, call, event)
+    except FutureCancelledError:
+        _raise_cancelled()
+    if done:
+        return value
+    raise value
+
+
+async def outcome(call: Callable[[Any], Any], event: object) -> tuple[bool, Any]:
+    """Carry an interrupt back as a value: raised in a task of its own it would end the loop before its emitter saw it."""
+    try:
+        return True, await call(event)
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        return False, interrupt
+
+
+def _raise_cancelled() -> NoReturn:
+    """Turn the future's cancellation, which is an Exception, into one that error policies do not swallow."""
+    anyio.from_thread.check_cancelled()
+    held = _held.get()
+    raise (held[-1].cancelled_class if held else EmitCancelled)()
+
+
+def call_soon(token: anyio.lowlevel.EventLoopToken, call: Callable[[], object]) -> None:
+    """Have *call* run on a loop soon, from any thread, without waiting; nothing happens if the loop has ended."""
+    native: Any = token.native_token
+    soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+    try:
+        soon(call)
+    except RuntimeError:  # the loop has ended: nobody waits any more
+        return
+
+
+def in_worker_thread() -> bool:
+    """Tell whether this thread works for an event loop."""
+    try:
+        anyio.from_thread.check_cancelled()
+    except RuntimeError:  # anyio.NoEventLoopError
+        return False
+    return True
+
+
+def loop_is_running() -> bool:
+    """Tell whether an event loop runs in this very thread."""
+    try:
+        anyio.lowlevel.current_token()
+    except RuntimeError:  # anyio.NoEventLoopError
+        return False
+    return True

@@ -1,0 +1,198 @@
+"""The event bus: subscribe, emit, call.
+
+Owns the public face and the hot path; what is compiled, and when, is in ``_core.py`` and ``_chain/``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+from plugbus._bus.managing import Managing
+from plugbus._bus.subscribing import Subscribing
+from plugbus._chain import blame
+from plugbus._core import Core
+from plugbus.errors import PluginGoneError
+from plugbus.events import named
+from plugbus.owner import Owner
+
+if TYPE_CHECKING:
+    from plugbus._chain.links import Entry
+    from plugbus._core import Mode
+    from plugbus.clock import Clock
+    from plugbus.events import Request
+    from plugbus.services import Services
+
+__all__ = ("EventBus",)
+
+E = TypeVar("E")
+R = TypeVar("R")
+
+
+@final
+class EventBus(Managing, Subscribing):
+    """Where events are emitted and subscribed to; works alone or within a kernel.
+
+    Args:
+        checked: Check what subscribers do with events and results, and name the one that breaks the contract.
+        services: Where further parameters of subscribers come from.
+        clock: What breakers measure their cool-down with; the machine's unless given.
+
+    Example:
+        >>> from plugbus import Event
+        >>> class Paid(Event, name="order.paid"):
+        ...     cents: int
+        >>> bus = EventBus()
+        >>> subscription = bus.listen(Paid, lambda event, next_fn: next_fn(event))
+        >>> bus.emit(Paid(cents=5))
+        Paid(cents=5)
+    """
+
+    def __init__(self, *, checked: bool = False, services: Services | None = None, clock: Clock | None = None) -> None:
+        core = Core(checked=checked) if clock is None else Core(checked=checked, monotonic=clock.monotonic)
+        self._share(core, Owner("host"), services)
+
+    # The hot path: a look-up and a call. The first step is fused in; an error pays for itself.
+
+    def emit(self, event: E) -> E:
+        """Run the chain of an event in this thread and return what came out of it.
+
+        Args:
+            event: Any object whose type is not a request.
+
+        Raises:
+            EventTypeError: If it is a request, or a class.
+            SyncEmitError: If a subscriber needs the loop and this thread's own loop is running; nothing ran then.
+            Exception: What a listener refused or failed with.
+
+        Example:
+            >>> EventBus().emit("anything")
+            'anything'
+        """
+        try:
+            first, rest = self._emits[type(event)]
+        except KeyError:
+            first, rest = self._entry("emit", event)
+        try:
+            return first(event, rest)  # type: ignore[no-any-return]
+        except Exception as error:
+            self._blame(error, event)
+            raise
+
+    async def aemit(self, event: E) -> E:
+        """Run the chain of an event on the loop and return what came out of it; suspends as its subscribers do.
+
+        A cancelled emit waits for the threads that run for it.
+
+        Args:
+            event: Any object whose type is not a request.
+
+        Raises:
+            EventTypeError: If it is a request, or a class.
+            Exception: What a listener refused or failed with.
+        """
+        try:
+            first, rest = self._aemits[type(event)]
+        except KeyError:
+            first, rest = self._entry("aemit", event)
+        try:
+            return await first(event, rest)  # type: ignore[no-any-return]
+        except Exception as error:
+            self._blame(error, event)
+            raise
+
+    def call(self, event: Request[R]) -> R:
+        """Have a request answered in this thread.
+
+        Args:
+            event: The request.
+
+        Raises:
+            EventTypeError: If it is not a request.
+            NoHandlerError: If nobody answers it.
+            SyncEmitError: As :meth:`emit`.
+            Exception: What a listener or the handler refused or failed with.
+
+        Example:
+            >>> from plugbus import Request
+            >>> class Add(Request[int]):
+            ...     left: int
+            ...     right: int
+            >>> bus = EventBus()
+            >>> subscription = bus.answer(Add, lambda request: request.left + request.right)
+            >>> bus.call(Add(left=1, right=2))
+            3
+        """
+        try:
+            first, rest = self._calls[type(event)]
+        except KeyError:
+            first, rest = self._entry("call", event)
+        try:
+            return first(event, rest)  # type: ignore[no-any-return]
+        except Exception as error:
+            self._blame(error, event)
+            raise
+
+    async def acall(self, event: Request[R]) -> R:
+        """Have a request answered on the loop; as :meth:`call`, suspends as its subscribers do."""
+        try:
+            first, rest = self._acalls[type(event)]
+        except KeyError:
+            first, rest = self._entry("acall", event)
+        try:
+            return await first(event, rest)  # type: ignore[no-any-return]
+        except Exception as error:
+            self._blame(error, event)
+            raise
+
+    def _entry(self, mode: Mode, event: object) -> Entry:
+        if self._owner.gone:
+            raise PluginGoneError(self._owner.id, f"bus.{mode}()")
+        return self._core.entry(mode, type(event), self._owner)
+
+    def _blame(self, error: Exception, event: object) -> None:
+        if isinstance(error, RecursionError) and (loop := blame.loop_error()) is not None:
+            raise loop from error
+        blame.add_note(error, event, self._core.heard(type(event)))
+
+    # By wire name, with plain data
+
+    def emit_named(self, name: str, data: Any) -> Any:
+        """Emit the event type with a wire name, built from plain data; a ``NamedEvent`` where there is none.
+
+        Args:
+            name: Wire name or alias.
+            data: The fields, validated.
+
+        Raises:
+            Invalid: If the data does not fit the type; its ``problems`` say where.
+            EventTypeError: If the name is that of a request.
+
+        Example:
+            >>> EventBus().emit_named("order.shipped", {"order_id": 1})
+            NamedEvent(name='order.shipped', data={'order_id': 1})
+        """
+        return self.emit(named(self._core.registry, name, data))
+
+    async def aemit_named(self, name: str, data: Any) -> Any:
+        """Do the same on the loop, as :meth:`aemit`."""
+        return await self.aemit(named(self._core.registry, name, data))
+
+    def call_named(self, name: str, data: Any) -> Any:
+        """Have the request with a wire name answered, built from plain data.
+
+        Args:
+            name: Wire name or alias.
+            data: The fields, validated.
+
+        Raises:
+            UnknownEventError: If no type has the name.
+            Invalid: If the data does not fit the type.
+        """
+        return self.call(named(self._core.registry, name, data, must_exist=True))
+
+    async def acall_named(self, name: str, data: Any) -> Any:
+        """Do the same on the loop, as :meth:`acall`."""
+        return await self.acall(named(self._core.registry, name, data, must_exist=True))
+
+
+blame.EMITTERS.update(method.__code__ for method in (EventBus.emit, EventBus.aemit, EventBus.call, EventBus.acall))

@@ -1,0 +1,148 @@
+"""What the bus knows about a type of events: its wire name, key, lane, and what a request answers with.
+
+Owns the declaration; which types a bus knows by name is ``registry.py``'s job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar, cast, final
+
+from plugbus.errors import EventTypeError
+
+__all__ = ("EventType", "declare", "event", "event_type")
+
+C = TypeVar("C", bound=type)
+
+IS_REQUEST: Final = "__plugbus_request__"
+_ATTRIBUTE: Final = "__plugbus_event_type__"
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventType:
+    """What the bus knows about one event type.
+
+    Attributes:
+        cls: The class that the bus dispatches on.
+        name: The wire name.
+        aliases: Older wire names that mean the same type.
+        key: The field that keyed subscriptions filter by, if any.
+        lane: The field that keeps order where work is done later; the key unless given.
+        sticky: Whether the last one is replayed to those who subscribe later.
+        is_request: Whether it is answered by a handler.
+        result: What the handler of a request answers with; ``object`` where it does not say.
+
+    Example:
+        >>> from plugbus import Event
+        >>> class Paid(Event, name="order.paid", key="shop"):
+        ...     shop: str
+        >>> event_type(Paid).name, event_type(Paid).lane
+        ('order.paid', 'shop')
+    """
+
+    cls: type
+    name: str
+    aliases: tuple[str, ...] = ()
+    key: str | None = None
+    lane: str | None = None
+    sticky: bool = False
+    is_request: bool = False
+    result: Any = object
+
+
+def event(
+    *,
+    name: str | None = None,
+    key: str | None = None,
+    lane: str | None = None,
+    aliases: Iterable[str] = (),
+    sticky: bool | None = None,
+) -> Callable[[C], C]:
+    """Declare any class an event type; the class itself stays as it is.
+
+    Args:
+        name: Wire name; module and qualified name unless given.
+        key: The attribute that keyed subscriptions filter by.
+        lane: The attribute that keeps order where work is done later; the key unless given.
+        aliases: Older wire names that mean the same type.
+        sticky: Whether the last one is replayed to those who subscribe later.
+
+    Raises:
+        EventTypeError: If key or lane is not an attribute of the class.
+
+    Example:
+        >>> @event(name="app.setup", sticky=True)
+        ... @dataclasses.dataclass
+        ... class AppSetup:
+        ...     app: object
+        >>> event_type(AppSetup).sticky
+        True
+    """
+
+    def declaring(cls: C) -> C:
+        known = {*getattr(cls, "__annotations__", ()), *dir(cls)}
+        if dataclasses.is_dataclass(cls):
+            known.update(field.name for field in dataclasses.fields(cls))
+        for role, field in (("key", key), ("lane", lane)):
+            if field is not None and field not in known:
+                raise EventTypeError(cls.__name__, f"its {role} {field!r} is not an attribute of it")
+        declare(cls, name, key, lane, aliases, sticky)
+        return cls
+
+    return declaring
+
+
+def event_type(cls: type) -> EventType:
+    """Return what is declared about an event type, or the defaults for a class that declares nothing.
+
+    Args:
+        cls: Any class.
+
+    Example:
+        >>> event_type(ValueError).name
+        'builtins.ValueError'
+    """
+    declared = cls.__dict__.get(_ATTRIBUTE)
+    if declared is None or declared.cls is not cls:  # dataclass(slots=True) makes the class again
+        declared = _describe(cls) if declared is None else dataclasses.replace(declared, cls=cls)
+    return cast("EventType", declared)
+
+
+def declare(
+    cls: type, name: str | None, key: str | None, lane: str | None, aliases: Iterable[str], sticky: bool | None
+) -> None:
+    setattr(cls, _ATTRIBUTE, _describe(cls, name, key, lane, aliases, sticky))
+
+
+def _describe(
+    cls: type,
+    name: str | None = None,
+    key: str | None = None,
+    lane: str | None = None,
+    aliases: Iterable[str] = (),
+    sticky: bool | None = None,
+) -> EventType:
+    parent: EventType | None = next(
+        (base.__dict__[_ATTRIBUTE] for base in cls.__mro__[1:] if _ATTRIBUTE in base.__dict__), None
+    )
+    own_key = key or (parent.key if parent else None)
+    return EventType(
+        cls,
+        name or f"{cls.__module__}.{cls.__qualname__}",
+        tuple(aliases),
+        own_key,
+        lane or (None if key else parent and parent.lane) or own_key,
+        bool(parent and parent.sticky) if sticky is None else sticky,
+        bool(getattr(cls, IS_REQUEST, False)),
+        _result_of(cls),
+    )
+
+
+def _result_of(cls: type) -> Any:
+    for base in cls.__mro__:
+        generic = getattr(base, "__pydantic_generic_metadata__", None)
+        if generic and generic["args"] and getattr(generic["origin"], IS_REQUEST, False):
+            return generic["args"][0]
+    return object

@@ -1,0 +1,155 @@
+"""How a subscriber takes part in a chain: its options, as users give them and as the bus keeps them.
+
+Owns the values and what refuses them; what they do is in ``_chain/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypedDict, final
+
+from typing_extensions import Unpack
+
+from plugbus.errors import SubscriptionError
+
+__all__ = (
+    "ABSENT",
+    "AnswerOptions",
+    "Breaker",
+    "Kind",
+    "ListenOptions",
+    "ObserveOptions",
+    "Options",
+    "Reference",
+    "RunIn",
+    "Target",
+)
+
+Kind: TypeAlias = Literal["listener", "handler", "observer"]
+RunIn: TypeAlias = Literal["loop", "thread", "caller"]
+Target: TypeAlias = type | str
+Reference: TypeAlias = str | Callable[..., Any]
+ErrorPolicy: TypeAlias = Literal["raise", "skip", "log"]
+
+
+class _Absent:
+    """The key of a subscription that does not filter by key; ``None`` is a value."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Breaker:
+    """Stop calling a subscriber that fails again and again, and try it again later.
+
+    Args:
+        failures: Failures in a row that open it; refusals are none.
+        cooldown_seconds: How long it stays open before one call tries again, in seconds.
+
+    Raises:
+        ValueError: If a number is not above zero.
+
+    Example:
+        >>> Breaker(failures=3, cooldown_seconds=10)
+        Breaker(failures=3, cooldown_seconds=10)
+    """
+
+    failures: int = 5
+    cooldown_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not (self.failures >= 1 and self.cooldown_seconds > 0):
+            raise ValueError(f"{self}: failures must be at least 1 and cooldown_seconds above zero")
+
+
+class AnswerOptions(TypedDict, total=False):
+    """What ``answers`` and ``EventBus.answer`` take; see there."""
+
+    key: object
+    run_in: RunIn | None
+    timeout_seconds: float | None
+    name: str | None
+    breaker: Breaker | None
+
+
+class _Ordered(AnswerOptions, total=False):
+    priority: int
+    before: Sequence[Reference]
+    after: Sequence[Reference]
+    where: Callable[[Any], bool] | None
+
+
+class ListenOptions(_Ordered, total=False):
+    """What ``listens`` and ``EventBus.listen`` take; see there."""
+
+    on_error: Literal["raise", "skip"] | None
+
+
+class ObserveOptions(_Ordered, total=False):
+    """What ``observes`` and ``EventBus.observe`` take; see there."""
+
+    on_error: Literal["log", "raise"] | None
+    inside: bool
+
+
+class _AllOptions(_Ordered, total=False):
+    on_error: ErrorPolicy | None
+    inside: bool
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """How a subscriber takes part; see ``EventBus.listen`` for the meaning of each."""
+
+    priority: int = 100
+    before: tuple[Reference, ...] = ()
+    after: tuple[Reference, ...] = ()
+    where: Callable[[Any], bool] | None = None
+    key: object = ABSENT
+    run_in: RunIn | None = None
+    timeout_seconds: float | None = None
+    on_error: ErrorPolicy | None = None
+    name: str | None = None
+    breaker: Breaker | None = None
+    inside: bool = False
+
+    @classmethod
+    def of(cls, **options: Unpack[_AllOptions]) -> Options:
+        """Build from keyword arguments, a lone reference as well as a sequence of them."""
+        before, after = _references(options.get("before", ())), _references(options.get("after", ()))
+        return cls(**{**options, "before": before, "after": after})  # type: ignore[arg-type]  # each is checked above
+
+    def check(self, subscriber: str, kind: Kind) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            SubscriptionError: If a value is wrong, or does not go with this kind of subscriber.
+        """
+        policies = {"listener": ("raise", "skip"), "handler": ("raise",), "observer": ("log", "raise")}[kind]
+        if self.on_error is not None and self.on_error not in policies:
+            raise SubscriptionError(
+                subscriber, f"on_error={self.on_error!r} does not go with {_article(kind)}", f"Use one of {policies}."
+            )
+        if self.run_in not in (None, "loop", "thread", "caller"):
+            raise SubscriptionError(
+                subscriber, f"run_in={self.run_in!r} is not known", "Use 'loop', 'thread' or 'caller'."
+            )
+        if self.timeout_seconds is not None and not self.timeout_seconds > 0:
+            raise SubscriptionError(subscriber, f"timeout_seconds={self.timeout_seconds!r} is not above zero")
+        if self.run_in == "caller" and self.timeout_seconds is not None:
+            raise SubscriptionError(subscriber, "run_in='caller' cannot be given a time limit", "Use run_in='thread'.")
+
+
+def _references(given: Reference | Sequence[Reference]) -> tuple[Reference, ...]:
+    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+
+
+def _article(kind: Kind) -> str:
+    return f"an {kind}" if kind == "observer" else f"a {kind}"

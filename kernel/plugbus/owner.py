@@ -1,0 +1,130 @@
+"""Who a registration belongs to, and how everything of one owner is undone.
+
+Owns the list of closers of one plugin and its thread allowance; what is registered is the business of whoever registers it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TYPE_CHECKING, final
+
+import anyio
+
+from plugbus._threads import Threads
+from plugbus.errors import PluginGoneError
+
+if TYPE_CHECKING:
+    from plugbus.manifest import Manifest
+
+__all__ = ("Owner",)
+
+HOST_ID = "host"
+
+
+@final
+class Owner:
+    """One plugin (or the host) as the owner of what it registered.
+
+    Args:
+        id: The plugin's id; ``"host"`` for what the embedding service registers itself.
+        manifest: The plugin's manifest, if it has one.
+        thread_limit: How many worker threads its sync subscribers may occupy at once, per event loop.
+
+    Example:
+        >>> import anyio
+        >>> undone = []
+        >>> owner = Owner("shop")
+        >>> owner.own(lambda: undone.append("first"), what="first")
+        >>> owner.own(lambda: undone.append("second"), what="second")
+        >>> owner.owns
+        ('first', 'second')
+        >>> anyio.run(owner.aclose)
+        []
+        >>> undone
+        ['second', 'first']
+    """
+
+    __slots__ = ("__weakref__", "_closers", "_lock", "active", "gone", "id", "manifest", "threads")
+
+    def __init__(self, id: str, *, manifest: Manifest | None = None, thread_limit: int = 8) -> None:
+        self.id = id
+        self.manifest = manifest
+        self.active = True
+        self.gone = False
+        self.threads = Threads(id, thread_limit)
+        self._closers: dict[int, tuple[str, Callable[[], object]]] = {}
+        self._lock = threading.Lock()
+
+    def own(self, close: Callable[[], object], *, what: str) -> Callable[[], None]:
+        """Have *close* called when the owner leaves, in reverse order of owning.
+
+        Args:
+            close: Called once without arguments; may return an awaitable.
+            what: What is undone, in a few words, for the plugin's record.
+
+        Returns:
+            A function that takes the entry out again, for what was closed earlier than its owner.
+
+        Raises:
+            PluginGoneError: If the owner has left already.
+        """
+        entry = (what, close)
+        with self._lock:
+            if self.gone:
+                raise PluginGoneError(self.id, what)
+            self._closers[id(entry)] = entry
+
+        def disown(key: int = id(entry)) -> None:
+            with self._lock:
+                self._closers.pop(key, None)
+
+        return disown
+
+    @property
+    def owns(self) -> tuple[str, ...]:
+        """What it owns at this moment, oldest first."""
+        with self._lock:
+            return tuple(what for what, _ in self._closers.values())
+
+    async def aclose(self, timeout_seconds: float = 10.0) -> list[Exception]:
+        """Undo everything, the newest first; one that fails or hangs never stops the rest.
+
+        Args:
+            timeout_seconds: Time allowed for each entry, in seconds.
+
+        Returns:
+            The failures, each with a note that says what was being undone.
+        """
+        failures: list[Exception] = []
+        while (entry := self._take()) is not None:
+            what, close = entry
+            try:
+                await _close_in_time(close, timeout_seconds)
+            except Exception as error:  # noqa: BLE001 - collected and returned, so that the rest is undone too
+                error.add_note(f"while undoing {what!r} of {self.id!r}")
+                failures.append(error)
+        return failures
+
+    def _take(self) -> tuple[str, Callable[[], object]] | None:
+        with self._lock:
+            if self._closers:
+                return self._closers.popitem()[1]
+            self.gone = True
+            self.active = False
+            return None
+
+    def __repr__(self) -> str:
+        return f"Owner({self.id!r})"
+
+
+async def _close_in_time(close: Callable[[], object], seconds: float) -> None:
+    result = close()
+    if isawaitable(result):
+        with anyio.fail_after(seconds):
+            await _finish(result)
+
+
+async def _finish(result: Awaitable[object]) -> None:
+    await result

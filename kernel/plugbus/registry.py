@@ -1,0 +1,152 @@
+"""Which event types one bus knows by name, and which names a pattern means.
+
+Owns the names; who listens to a type is the bus's business.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, final
+
+from plugbus.errors import DuplicateNameError, EventTypeError, UnknownEventError
+from plugbus.event_types import EventType, event_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from plugbus.owner import Owner
+
+__all__ = ("Pattern", "TypeRegistry", "is_pattern")
+
+_SEGMENT = r"[^.\s*]+"
+_VALID = re.compile(rf"({_SEGMENT}|\*\*?)(\.({_SEGMENT}|\*\*?))*")
+
+
+def is_pattern(name: str) -> bool:
+    """Tell whether a target given as text is a pattern rather than a wire name.
+
+    Raises:
+        EventTypeError: If it is neither.
+    """
+    if not _VALID.fullmatch(name):
+        raise EventTypeError(name, "a wire name is segments joined by dots; in a pattern a segment is '*' or '**'")
+    return "*" in name
+
+
+@final
+class Pattern:
+    """A pattern over wire names: ``*`` is one segment, ``**`` one or more.
+
+    Example:
+        >>> Pattern("order.*").matches("order.placed"), Pattern("order.*").matches("order.item.added")
+        (True, False)
+        >>> Pattern("order.**").matches("order.item.added")
+        True
+    """
+
+    __slots__ = ("_regex", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        kinds = {"*": r"[^.]+", "**": r".+"}
+        self._regex = re.compile(r"\.".join(kinds.get(part, re.escape(part)) for part in text.split(".")))
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a wire name is meant."""
+        return self._regex.fullmatch(name) is not None
+
+
+@final
+class TypeRegistry:
+    """The event types of one bus, by class and by wire name. Guarded by the bus's lock."""
+
+    def __init__(self) -> None:
+        self._by_class: dict[type, EventType] = {}
+        self._by_name: dict[str, EventType] = {}
+        self._owners: dict[type, Owner] = {}
+        self._below: defaultdict[type, set[type]] = defaultdict(set)
+
+    def __iter__(self) -> Iterator[EventType]:
+        return iter(self._by_class.values())
+
+    def __contains__(self, cls: type) -> bool:
+        return cls in self._by_class
+
+    def add(self, cls: type, owner: Owner) -> EventType:
+        """Enter a type under its name and aliases; the first who enters it owns it.
+
+        Raises:
+            DuplicateNameError: If another type has one of the names.
+        """
+        known = self._by_class.get(cls)
+        if known is not None:
+            return known
+        declared = event_type(cls)
+        replaced = {self._free(name, declared) for name in (declared.name, *declared.aliases)} - {None}
+        for old in replaced:
+            self.remove(old.cls)  # type: ignore[union-attr]
+        self._by_class[cls] = declared
+        self._owners[cls] = owner
+        self._by_name.update(dict.fromkeys((declared.name, *declared.aliases), declared))
+        for base in cls.__mro__:
+            self._below[base].add(cls)
+        return declared
+
+    def _free(self, name: str, declared: EventType) -> EventType | None:
+        """Return the older version of the same class that has the name, or nothing if the name is free."""
+        holder = self._by_name.get(name)
+        if holder is None or holder.cls is declared.cls:
+            return None
+        if _identity(holder.cls) == _identity(declared.cls):
+            return holder
+        raise DuplicateNameError(name, ".".join(_identity(holder.cls)), ".".join(_identity(declared.cls)))
+
+    def remove(self, cls: type) -> None:
+        """Take a type out again, if it is there."""
+        declared = self._by_class.pop(cls, None)
+        if declared is None:
+            return
+        self._owners.pop(cls, None)
+        for name in (declared.name, *declared.aliases):
+            if self._by_name.get(name) is declared:
+                del self._by_name[name]
+        for base in cls.__mro__:
+            self._below[base].discard(cls)
+            if not self._below[base]:
+                del self._below[base]
+
+    def remove_owned(self, owner: Owner) -> tuple[type, ...]:
+        """Take out all types of an owner and return them."""
+        leaving = tuple(cls for cls, holder in self._owners.items() if holder is owner)
+        for cls in leaving:
+            self.remove(cls)
+        return leaving
+
+    def named(self, name: str) -> EventType | None:
+        """Return the type with a wire name or alias."""
+        return self._by_name.get(name)
+
+    def expect(self, name: str) -> EventType:
+        """Return the type with a wire name or alias.
+
+        Raises:
+            UnknownEventError: If there is none; it shows the nearest names.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise UnknownEventError(name, tuple(difflib.get_close_matches(name, self._by_name, n=3)))
+        return found
+
+    def below(self, cls: type) -> frozenset[type]:
+        """Return the known types that a subscription to *cls* hears: itself and its subclasses."""
+        return frozenset(self._below.get(cls, ()))
+
+    def matching(self, pattern: Pattern) -> frozenset[type]:
+        """Return the known types that a pattern means."""
+        return frozenset(found.cls for name, found in self._by_name.items() if pattern.matches(name))
+
+
+def _identity(cls: type) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__

@@ -1,0 +1,159 @@
+"""Reading events as a stream, from any loop, without slowing the emitter down.
+
+Owns the buffer between emitters in any thread and one reader on its loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, final
+
+import anyio
+import anyio.lowlevel
+
+from plugbus._threads import call_soon
+from plugbus.errors import StreamOverflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = ("EventStream", "Overflow", "StreamStatistics")
+
+E = TypeVar("E")
+
+Overflow: TypeAlias = Literal["error", "drop_oldest", "drop_newest"]
+
+
+@final
+class StreamStatistics:
+    """What a stream holds and has lost.
+
+    Attributes:
+        buffered: Events that wait for the reader.
+        dropped: Events that were dropped because the reader lagged.
+    """
+
+    __slots__ = ("buffered", "dropped")
+
+    def __init__(self, buffered: int, dropped: int) -> None:
+        self.buffered, self.dropped = buffered, dropped
+
+    def __repr__(self) -> str:
+        return f"StreamStatistics(buffered={self.buffered}, dropped={self.dropped})"
+
+
+@final
+class EventStream(Generic[E]):
+    """Events as an async iterator, between ``async with`` and its end; made by ``EventBus.stream``.
+
+    Iterating suspends until there is an event; it ends when the stream is closed, also by its plugin's leaving.
+
+    Raises:
+        StreamOverflowError: While iterating, after the events that were buffered, if the reader lagged by more than
+            its buffer and its choice is ``"error"``.
+
+    Example:
+        >>> import anyio
+        >>> from plugbus import Event, EventBus
+        >>> class Tick(Event): ...
+        >>> async def main() -> None:
+        ...     bus = EventBus()
+        ...     async with bus.stream(Tick) as ticks:
+        ...         await bus.aemit(Tick())
+        ...         print(await anext(ticks))
+        >>> anyio.run(main)
+        Tick()
+    """
+
+    def __init__(
+        self,
+        name: str,
+        max_buffer: int,
+        overflow: Overflow,
+        attach: Callable[[EventStream[E]], Callable[[], object]],
+    ) -> None:
+        if max_buffer < 1:
+            raise ValueError(f"stream(max_buffer={max_buffer!r}): must be at least 1")
+        if overflow not in ("error", "drop_oldest", "drop_newest"):
+            hint = "a reader that lags never slows the emitter down; use 'error', 'drop_oldest' or 'drop_newest'"
+            raise ValueError(f"stream(overflow={overflow!r}): {hint}")
+        self._name, self._max_buffer, self._overflow = name, max_buffer, overflow
+        self._buffer: deque[E] = deque()
+        self._lock = threading.Lock()
+        self._dropped = 0
+        self._overflowed = False
+        self._closed = False
+        self._waiting: tuple[anyio.lowlevel.EventLoopToken, anyio.Event] | None = None
+        self._attach = attach
+        self._detach: Callable[[], object] | None = None
+
+    def push(self, event: E) -> None:
+        """Hand an event to the reader, from any thread; never waits."""
+        with self._lock:
+            if self._closed or self._overflowed:
+                return
+            if len(self._buffer) >= self._max_buffer:
+                self._dropped += 1
+                if self._overflow == "error":
+                    self._overflowed = True
+                if self._overflow != "drop_oldest":
+                    return self._wake()
+                self._buffer.popleft()
+            self._buffer.append(event)
+            return self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            token, waiting = self._waiting
+            self._waiting = None
+            call_soon(token, waiting.set)
+
+    def statistics(self) -> StreamStatistics:
+        """Return what the stream holds and has lost."""
+        with self._lock:
+            return StreamStatistics(len(self._buffer), self._dropped)
+
+    def close(self) -> None:
+        """End the stream: the reader still gets what is buffered."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._wake()
+        if self._detach is not None:
+            self._detach()
+
+    async def __aenter__(self) -> EventStream[E]:
+        self._detach = self._attach(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> EventStream[E]:
+        return self
+
+    async def __anext__(self) -> E:
+        await anyio.lowlevel.checkpoint()
+        while True:
+            with self._lock:
+                if self._buffer:
+                    return self._buffer.popleft()
+                if self._overflowed:
+                    raise StreamOverflowError(self._name, self._max_buffer)
+                if self._closed:
+                    raise StopAsyncIteration
+                if self._waiting is not None:
+                    raise anyio.BusyResourceError("reading from")
+                waiting = anyio.Event()
+                self._waiting = (anyio.lowlevel.current_token(), waiting)
+            try:
+                await waiting.wait()
+            finally:
+                with self._lock:
+                    if self._waiting is not None and self._waiting[1] is waiting:
+                        self._waiting = None

@@ -1,0 +1,101 @@
+"""One subscription: who listens to what, how, and how it ends.
+
+Owns no behaviour of the chain; ``_chain/`` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from plugbus._chain.breaking import BreakerState
+    from plugbus.options import Kind, Options, Target
+    from plugbus.owner import Owner
+
+__all__ = ("Subscription",)
+
+
+@final
+class Subscription:
+    """A subscriber on the bus, until it is closed.
+
+    Attributes:
+        name: Its name, unique among those of its owner.
+        kind: ``"listener"``, ``"handler"`` or ``"observer"``.
+        events: The event types, wire names or patterns that it subscribed to.
+        options: How it takes part.
+        owner: Whom it belongs to.
+
+    Example:
+        >>> from plugbus import Event, EventBus
+        >>> class Tick(Event): ...
+        >>> bus, seen = EventBus(), []
+        >>> with bus.observe(Tick, seen.append) as subscription:
+        ...     _ = bus.emit(Tick())
+        >>> _ = bus.emit(Tick())
+        >>> len(seen), subscription.closed
+        (1, True)
+    """
+
+    __slots__ = (
+        "_close", "acall", "breaker", "call", "closed", "events", "kind", "name", "options", "owner", "sequence", "target"
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - one place builds it
+        self,
+        *,
+        kind: Kind,
+        events: tuple[Target, ...],
+        options: Options,
+        owner: Owner,
+        name: str,
+        sequence: int,
+        target: Any,
+        call: Callable[..., Any] | None,
+        acall: Callable[..., Any] | None,
+        breaker: BreakerState | None,
+        close: Callable[[Subscription], None],
+    ) -> None:
+        self.kind, self.events, self.options, self.owner = kind, events, options, owner
+        self.name, self.sequence, self.target = name, sequence, target
+        self.call, self.acall, self.breaker = call, acall, breaker
+        self.closed = False
+        self._close = close
+
+    @property
+    def plugin(self) -> str:
+        """The id of the plugin that it belongs to, ``"host"`` for the embedding service."""
+        return self.owner.id
+
+    @property
+    def active(self) -> bool:
+        """Whether it hears events: not closed, and its plugin has booted."""
+        return not self.closed and self.owner.active
+
+    def close(self) -> None:
+        """Take the subscriber off the bus; emits that run already go on with the chain they started with."""
+        self._close(self)
+
+    __call__ = close
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "active" if self.active else "waiting"
+        return (
+            f"<Subscription {self.kind} {self.name!r} of {self.plugin!r} to {describe_targets(self.events)}, {state}>"
+        )
+
+
+def describe_targets(events: tuple[Target, ...]) -> str:
+    """Return targets as text: wire names of types, names and patterns as they are."""
+    from plugbus.event_types import event_type  # noqa: PLC0415 - for people only
+
+    return ", ".join(target if isinstance(target, str) else event_type(target).name for target in events)
