@@ -1,0 +1,208 @@
+"""The container behind all views: providers, what they built, and what stands in for them.
+
+Whatever is found here is planned first (``planning.py``), then built (``building.py``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
+
+from plugbus._services.annotations import BY_NAME
+from plugbus._services.building import build_async, build_sync
+from plugbus._services.closing import Exit, close_all, close_now, raise_failures
+from plugbus._services.messages import Where, duplicate
+from plugbus._services.overrides import Override
+from plugbus._services.parameters import Parameter
+from plugbus._services.planning import ANYONE, Planner, Step
+from plugbus._services.providers import Provider
+from plugbus._services.registry import Registry
+from plugbus._services.stores import ABSENT, Store, Stores
+from plugbus.errors import PluginGoneError, Problem, ServiceError, WiringError
+from plugbus.owner import Owner
+
+if TYPE_CHECKING:
+    from plugbus._services.planning import Fixed
+
+__all__ = ("Container",)
+
+
+@final
+class Container:
+    """What all views of one container share.
+
+    Args:
+        clean_up_seconds: Time for each service to clean up, in seconds.
+        view_type: The class ``Services``.
+        view: Makes the one that an owner is given.
+    """
+
+    __slots__ = ("_late", "_lock", "_stores", "_view", "_view_type", "clean_up_seconds", "overrides", "registry")
+
+    def __init__(
+        self, clean_up_seconds: float, view_type: type, view: Callable[[Container, Owner | None], object]
+    ) -> None:
+        self.clean_up_seconds = clean_up_seconds
+        self.registry = Registry()
+        self.overrides: tuple[Override, ...] = ()
+        self._view_type, self._view = view_type, view
+        self._stores = Stores()
+        self._late: list[Exit] = []  # async clean-up of what was closed by sync code
+        self._lock = threading.Lock()
+
+    # -- providers
+
+    def add(self, provider: Provider) -> None:
+        """Take a provider in."""
+        with self._lock:
+            self.registry.add(provider)
+
+    def remove(self, provider: Provider) -> list[Exit]:
+        """Take a provider out, with all that it built; the clean-up is the caller's to do."""
+        with self._lock:
+            provider.closed = True
+            self.registry.remove(provider)
+        layers = (self._stores, *(override.stores for override in self.overrides))
+        return [exit_ for stores in layers for exit_ in stores.remove(provider)]
+
+    def push(self, override: Override) -> None:
+        """Let something stand in for a provider."""
+        with self._lock:
+            self.overrides = (*self.overrides, override)
+
+    def pop(self, override: Override) -> list[Exit]:
+        """End that; what was built with it goes too, and its clean-up is the caller's to do."""
+        with self._lock:
+            self.overrides = tuple(other for other in self.overrides if other is not override)
+        return override.stores.close()
+
+    # -- looking up
+
+    def find(self, parameter: Parameter) -> tuple[Provider, ...]:
+        """Return those that provide it; one that stands in for another, in its place."""
+        found = self.registry.find_for(parameter)
+        for override in reversed(self.overrides):
+            if override.replaces(parameter, found):
+                return (override.provider,)
+        return found
+
+    def built_in(self, parameter: Parameter, asker: Owner | None) -> object:
+        """Return what everybody has without registering it: their own ``services`` and ``owner``."""
+        wanted = parameter.name if parameter.type is BY_NAME else parameter.type
+        if wanted == "owner" or wanted is Owner:
+            return ABSENT if asker is None else asker
+        if wanted == "services" or wanted is self._view_type:
+            return self._view(self, asker)
+        return ABSENT
+
+    def store(self, owner: Owner | None, override: Override | None) -> Store:
+        """Return where the services of one owner (None: the app) are kept, beneath one override."""
+        stores = self._stores if override is None else override.stores
+        store, new = stores.of(owner)
+        if new and owner is not None:
+            try:
+                owner.own(partial(self._drop, stores, owner), what="the services made for it")
+            except PluginGoneError:
+                stores.drop(owner)
+                raise
+        return store
+
+    # -- building
+
+    def plan(
+        self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None
+    ) -> tuple[dict[str, Step | Fixed], list[Step]]:
+        """Say what parameters get, and what has to be built for it first.
+
+        Raises:
+            WiringError: If anything in the graph below them is wrong.
+        """
+        planner = Planner(self)
+        wants = planner.fill(where, parameters, asker)
+        if planner.problems:
+            raise WiringError(dict.fromkeys(planner.problems))
+        return wants, planner.order
+
+    def fill(self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None) -> dict[str, Any]:
+        """Return the services for parameters, building in this thread what is not there yet."""
+        wants, order = self.plan(where, parameters, asker)
+        if order:
+            build_sync(self, order)
+        return {name: wanted.instance for name, wanted in wants.items()}
+
+    async def afill(self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None) -> dict[str, Any]:
+        """Return the services for parameters, building in this task what is not there yet."""
+        wants, order = self.plan(where, parameters, asker)
+        if order:
+            await build_async(self, order)
+        return {name: wanted.instance for name, wanted in wants.items()}
+
+    def keep(self, step: Step, instance: object, exit_: Exit | None) -> None:
+        """Take in what a step built, and have its clean-up owned."""
+        step.store.keep(step.provider, instance, exit_)
+        if exit_ is not None and step.owner is not None:
+            close = partial(self._close_one, step.store, step.provider)
+            try:
+                exit_.forget = step.owner.own(close, what=f"service {step.provider.label}")
+            except PluginGoneError:
+                step.store.remove(step.provider)
+                raise
+        step.instance = instance
+
+    def check(self, targets: Iterable[tuple[str, tuple[Parameter, ...], Owner | None]]) -> list[Problem]:
+        """Return everything that is wrong with the whole graph, and with callables that are to be filled."""
+        planner = Planner(self, dry=True)
+        planner.problems += map(duplicate, self.registry.duplicates())
+        for provider in self.registry.providers():
+            planner.visit(provider, ANYONE)
+        for where, parameters, owner in targets:
+            planner.fill(where, parameters, owner)
+        return list(dict.fromkeys(planner.problems))
+
+    # -- closing
+
+    async def close(self) -> list[Exception]:
+        """Clean up everything, the newest first, and build no more."""
+        with self._lock:
+            late, self._late = self._late, []
+        return await self.close_async([*late, *self._take_all()])
+
+    def close_now(self) -> list[Exception]:
+        """Do the same without a loop; async clean-up fails, and stays due for ``close``."""
+        failures = self.close_sync(self._take_all())
+        hint = "use `async with`, or `await services.aclose()`"
+        return [
+            *failures,
+            *(ServiceError(late.service, "its clean-up is async, and still due", hint) for late in self._late),
+        ]
+
+    async def close_async(self, exits: list[Exit]) -> list[Exception]:
+        """Do the given clean-up, each within its time."""
+        _forget(exits)
+        return await close_all(exits, self.clean_up_seconds)
+
+    def close_sync(self, exits: list[Exit]) -> list[Exception]:
+        """Do what sync code can of the given clean-up; the rest waits for ``close``."""
+        _forget(exits)
+        with self._lock:
+            self._late += [exit_ for exit_ in exits if not exit_.sync]
+        return close_now(exit_ for exit_ in exits if exit_.sync)
+
+    def _take_all(self) -> list[Exit]:
+        layers = (self._stores, *(override.stores for override in self.overrides))
+        return [exit_ for stores in layers for exit_ in stores.close()]
+
+    async def _drop(self, stores: Stores, owner: Owner) -> None:
+        raise_failures(await self.close_async(stores.drop(owner)))
+
+    async def _close_one(self, store: Store, provider: Provider) -> None:
+        raise_failures(await self.close_async(store.remove(provider)))
+
+
+def _forget(exits: list[Exit]) -> None:
+    for exit_ in exits:
+        if exit_.forget is not None:
+            exit_.forget()
+            exit_.forget = None

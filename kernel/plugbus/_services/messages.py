@@ -1,0 +1,99 @@
+"""The problems that a graph of services can have, in words: what, where, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from plugbus._services.annotations import BY_NAME
+from plugbus._services.keys import label, place
+from plugbus._services.parameters import Parameter
+from plugbus._services.providers import Provider
+from plugbus._services.registry import Registry
+from plugbus.errors import Problem
+
+__all__ = ("ambiguous", "cycle", "duplicate", "missing", "not_by_name", "too_short", "where_is")
+
+Where = str | Callable[..., Any]
+
+
+def where_is(where: Where, parameter: Parameter) -> str:
+    """A callable and one of its parameters, such as ``shop.Audit(db: Database)``."""
+    return f"{where if isinstance(where, str) else place(where)}({parameter})"
+
+
+def missing(where: Where, parameter: Parameter, registry: Registry) -> Problem:
+    """Nothing provides it."""
+    told = where_is(where, parameter)
+    if parameter.type is BY_NAME:
+        return _missing_by_name(told, parameter, registry)
+    wanted = label(parameter.type, parameter.named)
+    hints = [_did_you_mean(wanted, [provider.label for provider in registry.providers()])]
+    hints += [
+        f"{provider.label} is one: register it as {label(parameter.type)} too"
+        for provider in registry.providers()
+        if parameter.named is None and _is_subclass(provider.type, parameter.type)
+    ][:3]
+    hints.append("register it with services.value or services.factory")
+    return Problem(told, f"nothing provides {wanted}", "; ".join(filter(None, hints)))
+
+
+def _missing_by_name(told: str, parameter: Parameter, registry: Registry) -> Problem:
+    nearest = _did_you_mean(parameter.name, registry.parameter_names())
+    if parameter.unresolved is None:
+        what = f"no service is named {parameter.name!r}, and it has no annotation"
+        hint = "annotate it, or register a service with this name"
+    else:
+        what = f"its annotation {parameter.unresolved!r} cannot be resolved, and no service is named {parameter.name!r}"
+        hint = "import the type at run time, not under TYPE_CHECKING alone, and outside of functions"
+    return Problem(told, what, "; ".join(filter(None, [nearest, hint])))
+
+
+def ambiguous(where: Where, parameter: Parameter, found: Sequence[Provider]) -> Problem:
+    """Several provide it, and nothing says which is meant."""
+    options = ", ".join(f"{provider.label} ({provider.place})" for provider in found)
+    hint = "choose one with Annotated[..., Named(...)], or register one without a name"
+    return Problem(where_is(where, parameter), f"several services fit: {options}", hint)
+
+
+def duplicate(found: Sequence[Provider]) -> Problem:
+    """Two registrations of one thing."""
+    places = ", ".join(provider.place for provider in found)
+    message = f"is provided {len(found)} times, by {places}"
+    return Problem(found[0].label, message, "take all but one away, or give each its own name=...")
+
+
+def too_short(where: Where, parameter: Parameter, wanted: Provider, reader: Provider | None) -> Problem:
+    """Something that lives longer asks for something that is gone earlier."""
+    told = where_is(where, parameter)
+    if reader is None:
+        message = f"{wanted.label} is made for each plugin, and no plugin asks here"
+        return Problem(told, message, "ask through the plugin's own services, or pass owner=...")
+    message = f"{reader.label} lives as long as the app, and asks for {wanted.label}, which lives for one plugin"
+    return Problem(told, message, 'give the factory scope="plugin", or register it through a plugin\'s services')
+
+
+def cycle(path: Sequence[Provider]) -> Problem:
+    """Services that need each other."""
+    told = " -> ".join(provider.label for provider in (*path, path[0]))
+    hint = "let one of them take `services: Services`, and ask when it needs the other"
+    return Problem(path[0].place, f"services need each other in a circle: {told}", hint)
+
+
+def not_by_name(where: Where, parameter: Parameter) -> Problem:
+    """A service for a parameter that only a position can fill."""
+    return Problem(where_is(where, parameter), "a positional-only parameter cannot be injected", "take the `/` away")
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches  # only for those who made a mistake
+
+    nearest = get_close_matches(name, dict.fromkeys(known), n=3)
+    return f"did you mean {' or '.join(nearest)}?" if nearest else ""
+
+
+def _is_subclass(type_: Any, base: Any) -> bool:
+    try:
+        return base is not object and issubclass(type_, base)
+    except TypeError:  # not classes, or a Protocol that cannot be asked at run time
+        return False

@@ -1,0 +1,168 @@
+"""The graph of services: who needs whom, what is wrong with it, and the order of building.
+
+The whole of what is asked for is planned before any factory runs, so that a mistake leaves nothing half built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, final
+
+from plugbus._services import messages
+from plugbus._services.parameters import Parameter
+from plugbus._services.providers import LIFETIMES, Provider
+from plugbus._services.stores import ABSENT, Claim, Store
+from plugbus.errors import Problem
+from plugbus.owner import Owner
+
+if TYPE_CHECKING:
+    from plugbus._services.container import Container
+
+__all__ = ("ANYONE", "Fixed", "Planner", "Step")
+
+ANYONE: Final = Owner("any plugin")  # who asks, when the graph is checked for nobody in particular
+BASE: Final = -1  # the layer below all overrides
+
+
+@final
+class Fixed:
+    """A value that needs no building."""
+
+    __slots__ = ("instance", "layer")
+
+    def __init__(self, instance: object) -> None:
+        self.instance: Any = instance
+        self.layer = BASE
+
+
+@final
+class Step:
+    """One service to be had for one owner: its instance, or what has to be there to build it."""
+
+    __slots__ = ("claim", "instance", "layer", "on_path", "owner", "provider", "store", "wants")
+
+    def __init__(self, provider: Provider, owner: Owner | None) -> None:
+        self.provider, self.owner = provider, owner
+        self.instance: Any = provider.value if provider.kind == "value" else ABSENT
+        self.layer = BASE
+        self.on_path = False
+        self.wants: dict[str, Step | Fixed] = {}
+        self.store: Store  # once it is planned for real
+        self.claim: Claim  # once it is being built
+
+    def arguments(self) -> dict[str, object]:
+        """What its factory is called with, once those before it are built."""
+        return {name: wanted.instance for name, wanted in self.wants.items()}
+
+
+@final
+class Planner:
+    """Plans what one question needs.
+
+    Args:
+        container: Whose providers.
+        dry: Look at everything, built or not, for problems alone.
+
+    Attributes:
+        order: What has to be built, each after all that it needs.
+        problems: What is wrong; nothing may be built if there are any.
+    """
+
+    __slots__ = ("_container", "_dry", "_layers", "_overrides", "_path", "_steps", "order", "problems")
+
+    def __init__(self, container: Container, *, dry: bool = False) -> None:
+        self._container, self._dry = container, dry
+        self._overrides = container.overrides
+        self._layers = {override.provider: layer for layer, override in enumerate(self._overrides)}
+        self._path: list[Step] = []
+        self._steps: dict[tuple[Provider, Owner | None], Step] = {}
+        self.order: list[Step] = []
+        self.problems: list[Problem] = []
+
+    def fill(
+        self,
+        where: messages.Where,
+        parameters: Sequence[Parameter],
+        asker: Owner | None,
+        reader: Provider | None = None,
+    ) -> dict[str, Step | Fixed]:
+        """Plan for the parameters of a callable; those that their default serves are left out.
+
+        Args:
+            where: The callable, for messages.
+            parameters: What it wants.
+            asker: For whom: what is made for each plugin is made for this one.
+            reader: The provider whose factory it is, if it is one.
+        """
+        wants: dict[str, Step | Fixed] = {}
+        for parameter in parameters:
+            wanted = self._want(where, parameter, asker, reader)
+            if wanted is not None:
+                wants[parameter.name] = wanted
+        return wants
+
+    def visit(self, provider: Provider, asker: Owner | None) -> Step:
+        """Plan one provider and all that it needs."""
+        if self._dry and asker is not None:
+            asker = ANYONE  # the graph looks the same for every plugin
+        owner = asker if provider.scope == "plugin" else None
+        step = self._steps.get((provider, owner))
+        if step is None:
+            step = self._steps[provider, owner] = Step(provider, owner)
+            self._plan(step)
+        elif step.on_path:
+            path = self._path[self._path.index(step) :]
+            self.problems.append(messages.cycle([other.provider for other in path]))
+        return step
+
+    def _plan(self, step: Step) -> None:
+        provider, lean = step.provider, not self._layers and not self._dry
+        step.layer = self._layers.get(provider, BASE)
+        if step.instance is not ABSENT or (lean and self._is_built(step)):
+            return
+        step.on_path = True
+        self._path.append(step)
+        asker = step.owner if provider.scope == "plugin" else provider.owner
+        step.wants = self.fill(provider.place, provider.parameters, asker, provider)
+        self._path.pop()
+        step.on_path = False
+        # Built with something that an override replaced, it belongs to that override and goes with it.
+        step.layer = max([step.layer, *(wanted.layer for wanted in step.wants.values())])
+        if self._dry or not self._is_built(step):
+            self.order.append(step)
+
+    def _is_built(self, step: Step) -> bool:
+        override = None if step.layer == BASE else self._overrides[step.layer]
+        step.store = self._container.store(step.owner, override)
+        step.instance = step.store.instances.get(step.provider, ABSENT)
+        return step.instance is not ABSENT
+
+    def _want(
+        self, where: messages.Where, parameter: Parameter, asker: Owner | None, reader: Provider | None
+    ) -> Step | Fixed | None:
+        found = self._container.find(parameter)
+        if not found:
+            return self._without_provider(where, parameter, asker)
+        if parameter.positional_only:
+            if not parameter.has_default:
+                self.problems.append(messages.not_by_name(where, parameter))
+            return None
+        provider, *others = found
+        if others:
+            self.problems.append(messages.ambiguous(where, parameter, found))
+            return None
+        if asker is None and LIFETIMES[provider.scope] > LIFETIMES["app"]:
+            self.problems.append(messages.too_short(where, parameter, provider, reader))
+            return None
+        return self.visit(provider, asker)
+
+    def _without_provider(self, where: messages.Where, parameter: Parameter, asker: Owner | None) -> Fixed | None:
+        built_in = self._container.built_in(parameter, asker)
+        if built_in is not ABSENT:
+            return Fixed(built_in)
+        if parameter.has_default:
+            return None
+        if parameter.optional:
+            return Fixed(None)
+        self.problems.append(messages.missing(where, parameter, self._container.registry))
+        return None

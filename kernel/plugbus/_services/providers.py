@@ -1,0 +1,132 @@
+"""One registered way to get a service, and how its factory is run.
+
+Owns the five kinds of factory; when they run and who keeps what they made is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+
+from plugbus._services.closing import Exit
+from plugbus._services.keys import label, place
+from plugbus._services.parameters import Parameter, parameters_of
+from plugbus.errors import ServiceError
+
+if TYPE_CHECKING:
+    from plugbus.owner import Owner
+
+__all__ = ("LIFETIMES", "Made", "Provider", "Scope", "needs_loop", "open_async", "open_sync")
+
+Scope: TypeAlias = Literal["app", "plugin"]
+Kind: TypeAlias = Literal["value", "sync", "async", "generator", "async generator"]
+Made: TypeAlias = tuple[object, Exit | None]
+
+LIFETIMES: Final[dict[str, int]] = {"app": 0, "plugin": 1}  # the longest first
+
+
+@final
+class Provider:
+    """Where a service comes from: a value, or a factory with its scope.
+
+    Compared by identity, so that what an earlier registration built is never taken for a later one's.
+    """
+
+    __slots__ = ("_parameters", "closed", "factory", "kind", "name", "names", "owner", "scope", "type", "value")
+
+    def __init__(
+        self,
+        type_: Any,
+        name: str | None,
+        names: tuple[str, ...],
+        *,
+        factory: Callable[..., Any] | None = None,
+        value: object = None,
+        scope: Scope = "app",
+        owner: Owner | None = None,
+    ) -> None:
+        self.type, self.name, self.names = type_, name, names
+        self.factory, self.value, self.owner = factory, value, owner
+        self.scope: Scope = scope
+        self.kind: Kind = "value" if factory is None else _kind(factory)
+        self.closed = False
+        self._parameters: tuple[Parameter, ...] | None = () if factory is None else None
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What the factory wants; read on first use, when the modules that it names are loaded."""
+        found = self._parameters
+        if found is None:
+            found = parameters_of(self.factory) if self.factory else ()
+            if all(parameter.unresolved is None for parameter in found):
+                self._parameters = found
+        return found
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether only ``aget`` can build it."""
+        return self.kind in {"async", "async generator"}
+
+    @property
+    def label(self) -> str:
+        """What people call the service."""
+        return label(self.type, self.name)
+
+    @property
+    def place(self) -> str:
+        """Where it comes from, for messages."""
+        made_by = f"the value {type(self.value).__qualname__}" if self.factory is None else place(self.factory)
+        return made_by if self.owner is None else f"{made_by} of {self.owner.id!r}"
+
+
+def _kind(factory: Callable[..., Any]) -> Kind:
+    call: Any = factory
+    while isinstance(call, functools.partial):
+        call = call.func
+    if not inspect.isroutine(call) and not isinstance(call, type) and isinstance(call.__call__, MethodType):
+        call = call.__call__
+    if inspect.isasyncgenfunction(call):
+        return "async generator"
+    if inspect.isgeneratorfunction(call):
+        return "generator"
+    return "async" if inspect.iscoroutinefunction(call) else "sync"
+
+
+def open_sync(provider: Provider, arguments: dict[str, object]) -> Made:
+    """Run a factory without a loop."""
+    if provider.factory is None:
+        return provider.value, None
+    made = provider.factory(**arguments)
+    if provider.kind == "generator":
+        for service in made:
+            return service, Exit(provider.label, made, sync=True)
+        raise ServiceError(provider.label, f"its generator {provider.place} ended without a yield", "yield it once")
+    if inspect.iscoroutine(made):
+        made.close()
+        raise needs_loop(provider)
+    return made, None
+
+
+async def open_async(provider: Provider, arguments: dict[str, object]) -> Made:
+    """Run a factory on the loop; a sync one runs in the caller too."""
+    if provider.factory is None or provider.kind == "generator":
+        return open_sync(provider, arguments)
+    made = provider.factory(**arguments)
+    if provider.kind == "async generator":
+        async for service in made:
+            return service, Exit(provider.label, made, sync=False)
+        raise ServiceError(provider.label, f"its generator {provider.place} ended without a yield", "yield it once")
+    return (await made if inspect.iscoroutine(made) else made), None
+
+
+def needs_loop(provider: Provider, for_: str = "") -> ServiceError:
+    """Tell that an async factory was asked for by sync code."""
+    wanted = f", and {for_} needs it" if for_ and for_ != provider.label else ""
+    return ServiceError(
+        provider.label,
+        f"its factory {provider.place} is async{wanted}",
+        "use `await services.aget(...)` or `ainject`, or build it so before sync code asks",
+    )

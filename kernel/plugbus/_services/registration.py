@@ -1,0 +1,66 @@
+"""One provider's stay in the container."""
+
+from __future__ import annotations
+
+from typing import final
+
+from plugbus._services.closing import raise_failures
+from plugbus._services.container import Container
+from plugbus._services.providers import Provider
+from plugbus.owner import Owner
+
+__all__ = ("Registration",)
+
+
+@final
+class Registration:
+    """One provider in the container, until it is closed.
+
+    Example:
+        >>> from plugbus.services import Services
+        >>> services = Services()
+        >>> registration = services.value(int, 7)
+        >>> registration.close()
+        >>> services.has(int)
+        False
+    """
+
+    __slots__ = ("_container", "_disown", "_provider")
+
+    def __init__(self, container: Container, provider: Provider, owner: Owner | None) -> None:
+        self._container, self._provider = container, provider
+        self._disown = None if owner is None else owner.own(self.aclose, what=f"service {provider.label}")
+        container.add(provider)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been taken out."""
+        return self._provider.closed
+
+    def close(self) -> None:
+        """Take the provider out, and what it built; those who hold an instance keep it. Again does nothing.
+
+        Sync clean-up runs here and now; async clean-up waits for ``Services.aclose``.
+
+        Raises:
+            Exception: What its clean-up raised.
+        """
+        if self._take_out():
+            raise_failures(self._container.close_sync(self._container.remove(self._provider)))
+
+    async def aclose(self) -> None:
+        """Do the same with async clean-up at once, in bounded time and whether cancelled or not.
+
+        Raises:
+            Exception: What its clean-up raised; a ServiceError if it took too long.
+        """
+        if self._take_out():
+            raise_failures(await self._container.close_async(self._container.remove(self._provider)))
+
+    def _take_out(self) -> bool:
+        if self._disown is not None:
+            self._disown()
+        return not self._provider.closed
+
+    def __repr__(self) -> str:
+        return f"<Registration of {self._provider.label} from {self._provider.place}>"

@@ -1,0 +1,419 @@
+"""Services: what subscribers and plugins are handed, instead of fetching it themselves.
+
+Owns the public face; the rooms behind it are ``_services/``: what a callable wants (``parameters``), who provides
+it (``registry``), whether it all fits (``planning``), building and closing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeGuard, TypeVar, final
+
+from typing_extensions import TypeForm
+
+from plugbus._services.annotations import read
+from plugbus._services.closing import raise_failures
+from plugbus._services.container import Container
+from plugbus._services.keys import Inject, Named, label, place
+from plugbus._services.overrides import Override
+from plugbus._services.parameters import Parameter, parameters_of
+from plugbus._services.providers import LIFETIMES, Provider, Scope
+from plugbus._services.registration import Registration
+from plugbus.errors import PluginGoneError, Problem
+from plugbus.owner import Owner
+
+__all__ = ("Factory", "Inject", "Named", "Override", "Parameter", "Registration", "Scope", "Services")
+
+T = TypeVar("T")
+
+Factory: TypeAlias = (
+    Callable[..., T] | Callable[..., Awaitable[T]] | Callable[..., Iterator[T]] | Callable[..., AsyncIterator[T]]
+)
+"""What builds a service: sync, async, or a (async) generator that yields it once and cleans up afterwards."""
+
+
+@final
+class Services:
+    """A container of services: values, and factories that build on first use and clean up in reverse order.
+
+    A service is found by its type, or by the name of a parameter that has no annotation.
+    It may be asked for from any thread, and from asyncio and trio alike.
+
+    Args:
+        clean_up_seconds: Time for each service to clean up, in seconds.
+        owner: Who registers and asks here, if not somebody with a view of their own.
+
+    Raises:
+        ValueError: If *clean_up_seconds* is not above zero.
+
+    Example:
+        >>> class Database:
+        ...     def __init__(self, url: str) -> None:
+        ...         self.url = url
+        >>> def open_database(url: str):
+        ...     yield Database(url)
+        ...     print("closed")
+        >>> def report(title: str, db: Database, clock=None) -> str:
+        ...     return f"{title} from {db.url}"
+        >>> with Services() as services:
+        ...     _ = services.value(str, "db.example")
+        ...     _ = services.factory(Database, open_database)
+        ...     print(services.inject(report, given=1)("Sales"))
+        Sales from db.example
+        closed
+    """
+
+    __slots__ = ("_container", "_owner")
+
+    def __init__(self, *, clean_up_seconds: float = 10.0, owner: Owner | None = None) -> None:
+        if not clean_up_seconds > 0:  # this way round, NaN fails too
+            raise ValueError(f"Services(clean_up_seconds={clean_up_seconds!r}): must be above zero")
+        self._container = Container(clean_up_seconds, Services, Services._seen_by)
+        self._owner = owner
+
+    @classmethod
+    def _seen_by(cls, container: Container, owner: Owner | None) -> Services:
+        view = cls.__new__(cls)
+        view._container, view._owner = container, owner  # noqa: SLF001 -- a constructor for us alone
+        return view
+
+    def view(self, owner: Owner) -> Services:
+        """Return the same container as one owner sees it.
+
+        What is registered through it leaves with the owner; what is made for each plugin is made for this one.
+
+        Args:
+            owner: The plugin. Once it has left, everything here raises PluginGoneError.
+
+        Example:
+            >>> from plugbus.owner import Owner
+            >>> services = Services()
+            >>> _ = services.factory(list, lambda owner: [owner.id], scope="plugin")
+            >>> services.view(Owner("shop")).get(list)
+            ['shop']
+        """
+        return self._seen_by(self._container, owner)
+
+    def value(
+        self, type_: TypeForm[T], instance: T, *, name: str | None = None, names: Iterable[str] = ()
+    ) -> Registration:
+        """Provide an object that is there already; its clean-up is the caller's own business.
+
+        Args:
+            type_: What it is asked for as: a class, a Protocol, a generic.
+            instance: The service.
+            name: Sets it apart from others of its type (``Named``), and is a name for un-annotated parameters.
+            names: Further names for un-annotated parameters.
+
+        Example:
+            >>> services = Services()
+            >>> registration = services.value(dict[str, int], {"tea": 3}, names=("stock",))
+            >>> services.inject(lambda stock: stock["tea"])()
+            3
+        """
+        owner = self._asker()
+        provider = Provider(*_key(type_, name), _all(name, names), value=instance, owner=owner)
+        return Registration(self._container, provider, owner)
+
+    def factory(
+        self,
+        type_: TypeForm[T],
+        factory: Factory[T],
+        *,
+        name: str | None = None,
+        names: Iterable[str] = (),
+        scope: Scope = "app",
+    ) -> Registration:
+        """Provide what a factory builds, on first use and once per scope.
+
+        Its own parameters are injected. A generator yields the service once; what follows the ``yield`` is its
+        clean-up. A sync factory runs where it is asked for: on the event loop when ``aget`` needs it, so one
+        that blocks should be async and hop itself, or be built before the loop runs. An async generator may be
+        resumed by another task than the one that opened it: no task group or cancel scope around its ``yield``.
+
+        Args:
+            type_: What it is asked for as: a class, a Protocol, a generic.
+            factory: A class or a function: sync, async, generator, async generator.
+            name: Sets it apart from others of its type (``Named``), and is a name for un-annotated parameters.
+            names: Further names for un-annotated parameters.
+            scope: ``"app"``: one for all. ``"plugin"``: one for each plugin that asks, closed with it; its
+                factory may take ``owner: Owner``, the one who asks.
+
+        Raises:
+            ValueError: If there is no such scope.
+
+        Example:
+            >>> services = Services()
+            >>> registration = services.factory(list[int], lambda: [1, 2], name="numbers")
+            >>> services.get(list[int]) is services.get(list[int])
+            True
+        """
+        if scope not in LIFETIMES:
+            raise ValueError(f"services.factory(scope={scope!r}): must be one of {', '.join(map(repr, LIFETIMES))}")
+        if not callable(factory):
+            raise TypeError(
+                f"services.factory({label(type_)}, {factory!r}): is no factory; services.value takes values"
+            )
+        owner = self._asker()
+        provider = Provider(*_key(type_, name), _all(name, names), factory=factory, scope=scope, owner=owner)
+        return Registration(self._container, provider, owner)
+
+    def has(self, type_: TypeForm[object], name: str | None = None) -> bool:
+        """Tell whether a type is provided, and it is clear by whom.
+
+        Args:
+            type_: The type, or ``Annotated[type, Named(...)]``.
+            name: Which of several.
+
+        Example:
+            >>> services = Services()
+            >>> _ = services.value(int, 7)
+            >>> services.has(int), services.has(str)
+            (True, False)
+        """
+        return len(self._container.find(_wanted(type_, name))) == 1
+
+    def get(self, type_: TypeForm[T], name: str | None = None) -> T:
+        """Return a service, building it and what it needs in this thread; this may block while another builds it.
+
+        Args:
+            type_: The type, or ``Annotated[type, Named(...)]``.
+            name: Which of several.
+
+        Raises:
+            WiringError: If it, or something it needs, cannot be provided; nothing was built.
+            ServiceError: If an async factory is needed; nothing was built. Or if the container is closed.
+            PluginGoneError: If the owner of this view has left.
+
+        Example:
+            >>> services = Services()
+            >>> _ = services.factory(list, lambda: ["built"])
+            >>> services.get(list)
+            ['built']
+        """
+        wanted = _wanted(type_, name)
+        service: T = self._container.fill("services.get", (wanted,), self._asker())[""]
+        return service
+
+    async def aget(self, type_: TypeForm[T], name: str | None = None) -> T:
+        """Return a service, building it and what it needs; this may suspend, and be cancelled.
+
+        Args:
+            type_: The type, or ``Annotated[type, Named(...)]``.
+            name: Which of several.
+
+        Raises:
+            WiringError: If it, or something it needs, cannot be provided; nothing was built.
+            ServiceError: If the container is closed.
+            PluginGoneError: If the owner of this view has left.
+
+        Example:
+            >>> import anyio
+            >>> async def connect() -> list:
+            ...     return ["connected"]
+            >>> services = Services()
+            >>> _ = services.factory(list, connect)
+            >>> anyio.run(services.aget, list)
+            ['connected']
+        """
+        wanted = _wanted(type_, name)
+        service: T = (await self._container.afill("services.aget", (wanted,), self._asker()))[""]
+        return service
+
+    def override(self, type_: TypeForm[T], replacement: object, *, name: str | None = None) -> Override:
+        """Let something stand in for a service inside ``with`` or ``async with``, also for one that is built already.
+
+        Those who were built before keep what they got; those built inside are built with the replacement, and go
+        with it, cleaned up. Overrides nest; the innermost counts. A plain ``with`` leaves async clean-up to
+        ``aclose``.
+
+        Args:
+            type_: The type, or ``Annotated[type, Named(...)]``.
+            replacement: The service; a class or a function is a factory for it.
+            name: Which of several.
+
+        Example:
+            >>> services = Services()
+            >>> _ = services.value(str, "real")
+            >>> with services.override(str, "fake"):
+            ...     services.get(str)
+            'fake'
+            >>> services.get(str)
+            'real'
+        """
+        wanted = _wanted(type_, name)
+        found = self._container.find(wanted)
+        target = found[0] if len(found) == 1 else None
+        scope: Scope = target.scope if target else "app"
+        owner = target.owner if target else self._owner
+        factory = replacement if _is_factory(replacement) else None
+        names = target.names if target else _all(wanted.named, ())
+        provider = Provider(
+            wanted.type, wanted.named, names, factory=factory, value=replacement, scope=scope, owner=owner
+        )
+        return Override(self._container, provider, target)
+
+    def parameters(self, call: Callable[..., Any], given: int = 0) -> tuple[Parameter, ...]:
+        """Return what a callable wants beyond what its caller passes.
+
+        Args:
+            call: A function, method, class, partial or callable object.
+            given: How many positional parameters its caller passes.
+
+        Example:
+            >>> def handle(event: str, stock: dict[str, int], log) -> None: ...
+            >>> print(*Services().parameters(handle, given=1), sep="; ")
+            stock: dict[str, int]; log
+        """
+        return parameters_of(call, given)
+
+    def inject(self, call: Callable[..., T], *, given: int = 0, owner: Owner | None = None) -> Callable[..., T]:
+        """Return a callable with its services bound by name; itself when there is nothing to bind.
+
+        The services are had now, those that are not there yet built in this thread.
+
+        Args:
+            call: A function, method, class, partial or callable object; async stays async.
+            given: How many positional parameters its caller passes.
+            owner: For whom, if not for the owner of this view.
+
+        Raises:
+            WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
+            ServiceError: If an async factory is needed; nothing was built. Or if the container is closed.
+            PluginGoneError: If the owner has left.
+
+        Example:
+            >>> services = Services()
+            >>> _ = services.value(int, 7, name="count")
+            >>> def show(what: str, count, unit="pieces") -> str:
+            ...     return f"{count} {unit} of {what}"
+            >>> services.inject(show, given=1)("tea")
+            '7 pieces of tea'
+        """
+        parameters = parameters_of(call, given)
+        if not parameters:
+            return call
+        return _bound(call, self._container.fill(call, parameters, self._asker(owner)))
+
+    async def ainject(self, call: Callable[..., T], *, given: int = 0, owner: Owner | None = None) -> Callable[..., T]:
+        """Do the same with services that may need the loop; this may suspend, and be cancelled.
+
+        Args:
+            call: A function, method, class, partial or callable object; async stays async.
+            given: How many positional parameters its caller passes.
+            owner: For whom, if not for the owner of this view.
+
+        Raises:
+            WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
+            ServiceError: If the container is closed.
+            PluginGoneError: If the owner has left.
+
+        Example:
+            >>> import anyio
+            >>> services = Services()
+            >>> _ = services.value(int, 7, name="count")
+            >>> anyio.run(services.ainject, lambda count: count + 1)()
+            8
+        """
+        parameters = parameters_of(call, given)
+        if not parameters:
+            return call
+        return _bound(call, await self._container.afill(call, parameters, self._asker(owner)))
+
+    def check(self, targets: Iterable[tuple[str, Callable[..., Any], int, Owner | None]] = ()) -> list[Problem]:
+        """Return everything that is wrong with the whole graph, and build nothing.
+
+        Missing services with the nearest names, circles, two providers of one thing, and what is asked for by
+        something that outlives it.
+
+        Args:
+            targets: Callables that are to be injected: where they are (empty: where they were written),
+                themselves, how many positional parameters are given, and for whom.
+
+        Example:
+            >>> services = Services()
+            >>> _ = services.factory(list, lambda stok: [stok])
+            >>> _ = services.value(int, 7, name="stock")
+            >>> services.check()[0].message
+            "no service is named 'stok', and it has no annotation"
+        """
+        return self._container.check(
+            (where or place(call), parameters_of(call, given), owner) for where, call, given, owner in targets
+        )
+
+    def close(self) -> None:
+        """Clean up everything that sync code can, the newest first, and build no more.
+
+        Raises:
+            ExceptionGroup: If clean-up failed, or is async and needs ``aclose``; the rest was done.
+        """
+        raise_failures(self._container.close_now())
+
+    async def aclose(self) -> list[Exception]:
+        """Clean up everything, the newest first, and build no more; one failure never stops the rest.
+
+        Each service has its time, whether the caller is cancelled or not. What a sync generator does that was
+        opened on this very thread cannot be interrupted; one of another thread is left to itself when its time is up.
+
+        Returns:
+            The failures, each with a note that names its service.
+
+        Example:
+            >>> import anyio
+            >>> services = Services()
+            >>> anyio.run(services.aclose)
+            []
+        """
+        return await self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        raise_failures(await self.aclose())
+
+    def _asker(self, owner: Owner | None = None) -> Owner | None:
+        owner = owner or self._owner
+        if owner is not None and owner.gone:
+            raise PluginGoneError(owner.id, "its services")
+        return owner
+
+
+def _wanted(type_: Any, name: str | None) -> Parameter:
+    """A type as code asks for it, as if it were a parameter without a name."""
+    if isinstance(type_, type):
+        return Parameter("", type_, name)
+    type_, named, optional, marked = read(type_)
+    return Parameter("", type_, name or named, optional, marked=marked)
+
+
+def _key(type_: Any, name: str | None) -> tuple[Any, str | None]:
+    wanted = _wanted(type_, name)
+    return wanted.type, wanted.named
+
+
+def _all(name: str | None, names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"names={names!r}: must be several names, such as ({names!r},)")
+    return tuple(dict.fromkeys(filter(None, (name, *names))))
+
+
+def _is_factory(replacement: object) -> TypeGuard[Callable[..., Any]]:
+    return isinstance(replacement, (type, functools.partial)) or inspect.isroutine(replacement)
+
+
+def _bound(call: Callable[..., T], services: dict[str, Any]) -> Callable[..., T]:
+    return functools.partial(call, **services) if services else call
