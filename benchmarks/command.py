@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import Case, Effort, Progress, Result, WrongAnswerError, measure
+from benchmarks.harness import Case, Effort, Progress, Result, measure
 from benchmarks.report import summary, table, write_json
 
 SHORT = Effort(rounds=9, seconds=0.005)
@@ -17,18 +18,18 @@ def main(cases: Sequence[Case], arguments: Sequence[str] | None = None) -> int:
     """Measure the cases asked for and print them.
 
     Returns:
-        0 when every bar holds, 1 when one is missed or an answer is wrong.
+        0 when every bar holds, 1 when one is missed or could not be measured.
     """
     options = _parse(cases, arguments)
     chosen = [case for case in cases if case.row in options.rows]
-    results, wrong = _measure_all(chosen, SHORT if options.short else Effort())
+    results, failed = _measure_all(chosen, SHORT if options.short else Effort())
     print(table(results))
     print(summary(results))
-    for problem in wrong:
+    for problem in failed:
         print(problem, file=sys.stderr)
     if options.json:
         write_json(options.json, results)
-    return 1 if wrong or not all(result.holds for result in results) else 0
+    return 1 if failed or not all(result.holds for result in results) else 0
 
 
 def _parse(cases: Sequence[Case], arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -46,16 +47,16 @@ def _parse(cases: Sequence[Case], arguments: Sequence[str] | None) -> argparse.N
     return options
 
 
-def _measure_all(cases: Sequence[Case], effort: Effort) -> tuple[list[Result], list[WrongAnswerError]]:
+def _measure_all(cases: Sequence[Case], effort: Effort) -> tuple[list[Result], list[str]]:
     results: list[Result] = []
-    wrong: list[WrongAnswerError] = []
+    failed: list[str] = []
     for number, case in enumerate(cases, start=1):
         try:
             results.append(measure(case, effort, _progress(case, f"{number}/{len(cases)}", effort)))
-        except WrongAnswerError as error:
-            wrong.append(error)
+        except Exception as error:  # noqa: BLE001 - the other rows are worth measuring
+            failed.append(f"{case.row} {case.what}: {''.join(traceback.format_exception(error))}")
     _show("")
-    return results, wrong
+    return results, failed
 
 
 def _progress(case: Case, place: str, effort: Effort) -> Progress:

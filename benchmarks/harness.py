@@ -108,43 +108,43 @@ def measure(case: Case, effort: Effort, progress: Progress) -> Result:
 async def _measure(case: Case, effort: Effort, progress: Progress) -> Result:
     pair = case.build()
     for side in (pair.ours, pair.theirs):
-        await _check_calls(case, side)
-    counts = await _calibrate(case, pair.ours, effort), await _calibrate(case, pair.theirs, effort)
+        await _check_calls(side)
+    counts = await _calibrate(pair.ours, effort), await _calibrate(pair.theirs, effort)
     times: list[tuple[float, float]] = []
     with _no_collection():
         for number in range(effort.rounds + 1):
-            times.append(await _round(case, pair, counts, ours_first=number % 2 == 0))
+            times.append(await _round(pair, counts, ours_first=number % 2 == 0))
             progress(number)
     ours, theirs = zip(*times[1:], strict=True)
     return Result(case, median(ours), median(theirs), tuple(a / b for a, b in times[1:]))
 
 
-async def _round(case: Case, pair: Pair, counts: tuple[int, int], *, ours_first: bool) -> tuple[float, float]:
+async def _round(pair: Pair, counts: tuple[int, int], *, ours_first: bool) -> tuple[float, float]:
     """Time both sides once; they take turns in being first, so that neither always finds the warmer cache."""
     if ours_first:
-        ours = await _time(case, pair.ours, counts[0])
-        return ours, await _time(case, pair.theirs, counts[1])
-    theirs = await _time(case, pair.theirs, counts[1])
-    return await _time(case, pair.ours, counts[0]), theirs
+        ours = await _time(pair.ours, counts[0])
+        return ours, await _time(pair.theirs, counts[1])
+    theirs = await _time(pair.theirs, counts[1])
+    return await _time(pair.ours, counts[0]), theirs
 
 
-async def _time(case: Case, side: Side, count: int) -> float:
+async def _time(side: Side, count: int) -> float:
     """Return the seconds that one call takes, and refuse a wrong answer."""
     seconds, answer = await side.run(count)
     if answer != side.answer:
-        raise WrongAnswerError(f"{case.row} {case.what}: the answer was {answer!r}, not {side.answer!r}")
+        raise WrongAnswerError(f"the answer was {answer!r}, not {side.answer!r}")
     return seconds / count
 
 
-async def _calibrate(case: Case, side: Side, effort: Effort) -> int:
+async def _calibrate(side: Side, effort: Effort) -> int:
     """Return how many calls fill one side of a round; finding out is a warm-up too."""
     count = 1
-    while (per_call := await _time(case, side, count)) * count < effort.seconds / 4:
+    while (per_call := await _time(side, count)) * count < effort.seconds / 4:
         count *= 2
     return max(1, round(effort.seconds / per_call))
 
 
-async def _check_calls(case: Case, side: Side) -> None:
+async def _check_calls(side: Side) -> None:
     """See that what should be called is called: by watching one call, so that the timed part need not count."""
     called: Counter[str] = Counter()
 
@@ -161,7 +161,7 @@ async def _check_calls(case: Case, side: Side) -> None:
             sys.setprofile(before)
     found = {name: called[name] for name in side.calls}
     if found != side.calls:
-        raise WrongAnswerError(f"{case.row} {case.what}: called {found}, not {dict(side.calls)}")
+        raise WrongAnswerError(f"called {found}, not {dict(side.calls)}")
 
 
 def _drive(coroutine: Coroutine[Any, Any, T]) -> T:

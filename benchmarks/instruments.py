@@ -5,12 +5,19 @@ from __future__ import annotations
 from benchmarks.chains import TICK, emit_through, listening_bus
 from benchmarks.harness import Case
 from benchmarks.sides import Pair, Side, sync_run
+from plugbus import Watched
 
 COUNT = 5
 
 
 class Quiet:
     """An instrument that looks at nothing."""
+
+    def enter(self, what: Watched, event: object) -> None:
+        pass
+
+    def leave(self, what: Watched, token: object, error: BaseException | None) -> None:
+        pass
 
 
 def off_again() -> Side:

@@ -175,12 +175,13 @@ def test_the_exit_code_says_whether_every_bar_holds(capsys) -> None:
     assert "1 of 2 bars hold, 9 rounds each; missed: P1 ours" in capsys.readouterr().out
 
 
-def test_a_wrong_answer_fails_the_run_and_the_rest_is_measured(capsys) -> None:
+def test_a_wrong_answer_fails_the_run_and_the_other_rows_are_measured(capsys) -> None:
     wrong = Case("P4", "ours", "theirs", 9.9, lambda: Pair(scripted(cycle([1.0]), "wrong"), scripted(cycle([1.0]))))
 
     assert main([wrong, case(1.0)], ["--short"]) == 1
     captured = capsys.readouterr()
-    assert "P4 ours: the answer was 'wrong'" in captured.err
+    assert captured.err.startswith("P4 ours: Traceback")
+    assert "the answer was 'wrong', not 'done'" in captured.err
     assert "1 of 1 bars hold" in captured.out
 
 
