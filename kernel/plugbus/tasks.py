@@ -19,7 +19,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from plugbus._services.keys import place
+from plugbus._services.keys import place, underlying
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import PluginGoneError, PluginTimeoutError
 from plugbus.retry import Retry
@@ -182,7 +182,11 @@ class Tasks:
         Raises:
             PluginGoneError: If the owner has left, or its task group has ended.
         """
-        call = functools.partial(fn, *args) if _is_async(fn) else functools.partial(self._in_thread, fn, *args)
+        call = (
+            functools.partial(fn, *args)
+            if inspect.iscoroutinefunction(underlying(fn))
+            else functools.partial(self._in_thread, fn, *args)
+        )
         handle: TaskHandle = self._on_loop(self._start, name or place(fn), call, restart)
         return handle
 
@@ -261,11 +265,11 @@ class Tasks:
         thread = _Thread(functools.partial(fn, *args), self._count_abandoned)
         one = anyio.CapacityLimiter(1)  # its own: work that lasts must not use up what others share
         try:
-            made = await anyio.to_thread.run_sync(thread.run, abandon_on_cancel=True, limiter=one)
+            await anyio.to_thread.run_sync(thread.run, abandon_on_cancel=True, limiter=one)
         finally:
             thread.leave()
-        if inspect.iscoroutine(made):  # a lambda around an async function
-            await made
+        if inspect.iscoroutine(thread.result):  # of a lambda around an async function
+            await thread.result
 
     def _count_abandoned(self, change: int) -> None:
         with self._lock:
@@ -306,14 +310,15 @@ class _Thread:
 
     def __init__(self, call: Callable[[], object], count: Callable[[int], None]) -> None:
         self._call, self._count = call, count
+        self.result: object = None  # not returned: trio takes a coroutine for a mistake
         self._lock = threading.Lock()
         self._running = self._left = False
 
-    def run(self) -> object:
+    def run(self) -> None:
         with self._lock:
             self._running = True
         try:
-            return self._call()
+            self.result = self._call()
         finally:
             with self._lock:
                 self._running = False
@@ -325,7 +330,3 @@ class _Thread:
             self._left = self._running
             if self._left:
                 self._count(+1)
-
-
-def _is_async(call: Callable[..., object]) -> bool:
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(type(call), "__call__", None))  # noqa: B004

@@ -8,9 +8,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, final, get_args, get_origin
 
-__all__ = ("Inject", "Named", "label", "place")
+__all__ = ("Inject", "Named", "label", "place", "underlying")
 
 
 @final
@@ -64,6 +65,14 @@ def label(type_: Any, name: str | None = None) -> str:
         return "None"
     written = getattr(type_, "__qualname__", None) or getattr(type_, "__name__", None) or repr(type_)
     return str(written).rpartition("<locals>.")[2]
+
+
+def underlying(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a callable runs in the end: the function of a partial, the method of a callable object."""
+    while isinstance(call, functools.partial):
+        call = call.func
+    method = getattr(call, "__call__", None)  # noqa: B004 -- the method itself is wanted
+    return method if isinstance(method, MethodType) and not isinstance(call, (type, MethodType)) else call
 
 
 def place(call: Callable[..., Any]) -> str:

@@ -17,7 +17,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final, final
 
 from plugbus._services.annotations import BY_NAME, Scopes, UnresolvedError, read, scopes_of
-from plugbus._services.keys import label
+from plugbus._services.keys import label, underlying
 
 __all__ = ("Parameter", "parameters_of")
 
@@ -84,8 +84,8 @@ def _all_parameters(call: Callable[..., Any]) -> tuple[Parameter, ...]:
         new: object = call.__new__
         plain = type(call).__call__ is type.__call__ and new is object.__new__ and not hasattr(call, "__signature__")
         return _of_member(call, init if plain else None, call)
-    method = getattr(call, "__call__", None)  # noqa: B004 -- the method itself is wanted
-    return _all_parameters(method) if isinstance(method, MethodType) else _of_signature(call, ())
+    method = underlying(call)
+    return _of_signature(call, ()) if method is call else _all_parameters(method)
 
 
 def _of_partial(call: functools.partial[Any]) -> tuple[Parameter, ...]:

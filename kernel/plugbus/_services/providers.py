@@ -5,14 +5,12 @@ Owns the five kinds of factory; when they run and who keeps what they made is de
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 from plugbus._services.closing import Exit
-from plugbus._services.keys import label, place
+from plugbus._services.keys import label, place, underlying
 from plugbus._services.parameters import Parameter, parameters_of
 from plugbus.errors import ServiceError
 
@@ -83,11 +81,7 @@ class Provider:
 
 
 def _kind(factory: Callable[..., Any]) -> Kind:
-    call: Any = factory
-    while isinstance(call, functools.partial):
-        call = call.func
-    if not inspect.isroutine(call) and not isinstance(call, type) and isinstance(call.__call__, MethodType):
-        call = call.__call__
+    call = underlying(factory)
     if inspect.isasyncgenfunction(call):
         return "async generator"
     if inspect.isgeneratorfunction(call):
