@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import plugbus
+
+if TYPE_CHECKING:
+    from docutils.nodes import Element
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 project = "plugbus"
 author = "The plugbus authors"
@@ -29,9 +40,38 @@ nitpicky = True
 # What stands in signatures and is documented elsewhere: other people's projects, and type variables.
 _STDLIB = "asyncio|collections|concurrent|contextlib|dataclasses|datetime|decimal|enum|logging|pathlib|types|typing"
 _THEIRS = "anyio|packaging|pluggy|pydantic|pydantic_core|structlog|trio|typing_extensions"
-_SHORT = "Any|Annotated|Awaitable|BaseModel|Callable|Coroutine|Iterable|Iterator|Mapping|Path|Self"
+_SHORT = "Any|BlockingPortal|Annotated|Awaitable|BaseModel|Callable|Coroutine|Iterable|Iterator|Mapping|Path|Self"
 nitpick_ignore_regex = [
     ("py:.*", rf"({_STDLIB}|{_THEIRS})\b.*"),
     ("py:.*", rf"({_SHORT})"),
     ("py:.*", r"(.*\.)?_?[A-Z][a-z]?(_co|_contra)?"),
 ]
+
+
+def _names_of_ours() -> frozenset[str]:
+    """Every name at the top of a module of ours, public or not."""
+    found: set[str] = set()
+    for path in (Path(__file__).parent.parent / "kernel/plugbus").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            found.update(getattr(target, "name", getattr(target, "id", "")) for target in targets)
+    return frozenset(found)
+
+
+_OURS = _names_of_ours()
+
+
+def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
+    """Lead every mention of a public name to its one path, and print our private types as plain text."""
+    name = node.get("reftarget", "").rpartition(".")[2]
+    if node.get("refdomain") != "py" or name not in _OURS:
+        return None
+    if name not in getattr(plugbus, "__all__", dir(plugbus)):
+        return content
+    python = env.get_domain("py")
+    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"plugbus.{name}", node, content)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("missing-reference", _resolve)
