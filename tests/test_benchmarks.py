@@ -58,19 +58,32 @@ def test_a_slower_function_is_reported_slower() -> None:
     assert not result.holds
 
 
+def scripted_pair(ours: list[float], theirs: list[float]) -> Case:
+    return Case("P1", "ours", "theirs", 1.1, lambda: Pair(scripted(iter(ours)), scripted(iter(theirs))))
+
+
 def test_the_figure_is_the_median_of_the_paired_ratios() -> None:
     """A stall that hits both sides of a round leaves the ratio alone; one that hits one side is outvoted."""
-    stalls = [1, 1, 1, 1, 50, 1, 1, 1, 1, 1, 1]
-    ours = iter([1.0, 1.0, *(2.0 * stall for stall in stalls)])
-    theirs = iter([1.0, 1.0, *(1.0 * stall for stall in stalls)])
+    start = [1.0] * 2  # calibration, warm-up
+    ours = [*start, 2, 2, 100, 2, 2, 90, 2, 2, 2]
+    theirs = [*start, 1, 1, 50, 1, 1, 1, 1, 1, 1]
 
-    result = measure(
-        Case("P1", "ours", "theirs", 1.1, lambda: Pair(scripted(ours), scripted(theirs))), Effort(9, 0.001), quiet
-    )
+    result = measure(scripted_pair(ours, theirs), Effort(9, 0.001, turns=1), quiet)
 
     assert result.ratio == 2.0
     assert result.spread == (2.0, 2.0)
+    assert sorted(result.ratios)[-1] == 90.0
     assert len(result.ratios) == 9
+
+
+def test_the_quickest_turn_of_each_side_counts() -> None:
+    """A stall in one turn of a round is not in the figure at all."""
+    start = [1.0] * 3  # calibration, two turns of warm-up
+    ours, theirs = [*start, *[2, 70] * 9], [*start, *[40, 1] * 9]
+
+    result = measure(scripted_pair(ours, theirs), Effort(9, 0.001, turns=2), quiet)
+
+    assert set(result.ratios) == {2.0}
 
 
 def test_the_bar_is_met_at_it_and_where_asked_only_below_it() -> None:
