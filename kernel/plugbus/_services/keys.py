@@ -81,4 +81,4 @@ def place(call: Callable[..., Any]) -> str:
         call = call.func
     if not hasattr(call, "__qualname__"):
         call = type(call)
-    return f"{call.__module__}.{call.__qualname__}"
+    return ".".join(filter(None, (call.__module__, call.__qualname__)))

@@ -82,7 +82,7 @@ def _all_parameters(call: Callable[..., Any]) -> tuple[Parameter, ...]:
     if isinstance(call, type):
         init: object = call.__init__  # type: ignore[misc]
         new: object = call.__new__
-        plain = type(call).__call__ is type.__call__ and new is object.__new__ and not hasattr(call, "__signature__")
+        plain = new is object.__new__ and not hasattr(call, "__signature__")
         return _of_member(call, init if plain else None, call)
     method = underlying(call)
     return _of_signature(call, ()) if method is call else _all_parameters(method)
