@@ -555,6 +555,18 @@ def test_an_unresolved_annotation_is_tried_again(services: Services) -> None:
     assert services.inject(wants)().url == "real"
 
 
+def test_a_factory_is_looked_at_again_until_all_is_resolved(services: Services) -> None:
+    names: dict[str, Any] = {}
+    exec("def make(db: Later): return [db]", names)
+    services.factory(list, names["make"])
+    with pytest.raises(WiringError, match="'Later' cannot be resolved"):
+        services.get(list)
+
+    names["Later"] = Database
+
+    assert services.get(list)[0].url == "real"
+
+
 def test_a_class_that_cannot_be_written_to_is_analysed_each_time(services: Services) -> None:
     class Closed(type):
         def __setattr__(cls, name: str, value: object) -> None:

@@ -61,8 +61,6 @@ def label(type_: Any, name: str | None = None) -> str:
     origin = get_origin(type_)
     if origin is not None and isinstance(origin, type):
         return f"{label(origin)}[{', '.join(label(argument) for argument in get_args(type_))}]"
-    if type_ is type(None):
-        return "None"
     written = getattr(type_, "__qualname__", None) or getattr(type_, "__name__", None) or repr(type_)
     return str(written).rpartition("<locals>.")[2]
 

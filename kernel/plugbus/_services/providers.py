@@ -91,8 +91,7 @@ def _kind(factory: Callable[..., Any]) -> Kind:
 
 def open_sync(provider: Provider, arguments: dict[str, object]) -> Made:
     """Run a factory without a loop."""
-    if provider.factory is None:
-        return provider.value, None
+    assert provider.factory is not None, "a value is there already, and is never built"
     made = provider.factory(**arguments)
     if provider.kind == "generator":
         for service in made:
@@ -106,8 +105,9 @@ def open_sync(provider: Provider, arguments: dict[str, object]) -> Made:
 
 async def open_async(provider: Provider, arguments: dict[str, object]) -> Made:
     """Run a factory on the loop; a sync one runs in the caller too."""
-    if provider.factory is None or provider.kind == "generator":
+    if provider.kind == "generator":
         return open_sync(provider, arguments)
+    assert provider.factory is not None, "a value is there already, and is never built"
     made = provider.factory(**arguments)
     if provider.kind == "async generator":
         async for service in made:

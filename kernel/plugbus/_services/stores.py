@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 __all__ = ("ABSENT", "Claim", "Store", "Stores")
 
 
-@final
-class _Absent:
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT: Final = _Absent()
+ABSENT: Final = object()
 
 
 @final
