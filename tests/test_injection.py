@@ -677,10 +677,12 @@ def test_two_providers_of_one_thing_are_a_problem() -> None:
     services.value(Database, Database())
     services.factory(Database, Database)
 
-    (problem,) = services.check()
+    (problem,) = services.check([("", by_class, 0, None)])
 
     assert (problem.where, "provided 2 times" in problem.message) == ("Database", True)
     assert "the value Database, test_injection.Database" in problem.message.replace("tests.", "")
+    with pytest.raises(WiringError, match="take all but one away"):
+        services.inject(by_class)
 
 
 def test_check_sees_every_provider_and_every_target() -> None:

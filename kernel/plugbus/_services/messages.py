@@ -12,9 +12,11 @@ from plugbus._services.providers import Provider
 from plugbus._services.registry import Registry
 from plugbus.errors import Problem
 
-__all__ = ("ambiguous", "cycle", "duplicate", "missing", "not_by_name", "too_short", "where_is")
+__all__ = ("ambiguous", "cycle", "duplicate", "missing", "not_by_name", "same_thing", "too_short", "where_is")
 
 Where = str | Callable[..., Any]
+
+_TOO_MANY = "take all but one away, or give each its own name=..."
 
 
 def where_is(where: Where, parameter: Parameter) -> str:
@@ -53,14 +55,20 @@ def ambiguous(where: Where, parameter: Parameter, found: Sequence[Provider]) -> 
     """Several provide it, and nothing says which is meant."""
     options = ", ".join(f"{provider.label} ({provider.place})" for provider in found)
     hint = "choose one with Annotated[..., Named(...)], or register one without a name"
+    if same_thing(found):
+        hint = _TOO_MANY
     return Problem(where_is(where, parameter), f"several services fit: {options}", hint)
+
+
+def same_thing(found: Sequence[Provider]) -> bool:
+    """Whether providers differ neither by type nor by name."""
+    return len({(provider.type, provider.name) for provider in found}) == 1
 
 
 def duplicate(found: Sequence[Provider]) -> Problem:
     """Two registrations of one thing."""
     places = ", ".join(provider.place for provider in found)
-    message = f"is provided {len(found)} times, by {places}"
-    return Problem(found[0].label, message, "take all but one away, or give each its own name=...")
+    return Problem(found[0].label, f"is provided {len(found)} times, by {places}", _TOO_MANY)
 
 
 def too_short(where: Where, parameter: Parameter, wanted: Provider, reader: Provider | None) -> Problem:

@@ -149,7 +149,8 @@ class Planner:
             return None
         provider, *others = found
         if others:
-            self.problems.append(messages.ambiguous(where, parameter, found))
+            if not self._dry or not messages.same_thing(found):  # check tells of duplicates once for all
+                self.problems.append(messages.ambiguous(where, parameter, found))
             return None
         if asker is None and LIFETIMES[provider.scope] > LIFETIMES["app"]:
             self.problems.append(messages.too_short(where, parameter, provider, reader))
