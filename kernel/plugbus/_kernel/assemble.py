@@ -1,0 +1,241 @@
+"""Putting one plugin together, and taking it apart again.
+
+Owns the steps from a definition to a plugin that is wired, registered and booted; who boots when is ``boot.py``'s job.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, final
+
+import anyio
+
+from plugbus._chain.register import is_coroutine_callable
+from plugbus._kernel.definition import services_of
+from plugbus._kernel.targets import PHASES
+from plugbus._kernel.wiring import provide
+from plugbus._threads import Overrun
+from plugbus.errors import PluginError, PluginTimeoutError
+from plugbus.lifecycle import PluginState
+from plugbus.subscribers import declarations
+
+if TYPE_CHECKING:
+    from plugbus._kernel.unit import Unit
+    from plugbus.plugin import Phase
+
+__all__ = ("Assembler", "call_step", "is_quick", "reason_of")
+
+_NATIVE: Final[dict[str, Phase]] = {
+    "plugbus_boot": "on_boot",
+    "plugbus_ready": "on_ready",
+    "plugbus_shutdown": "on_shutdown",
+    "plugbus_health": "check_health",
+}
+_GIVEN: Final = {"listener": 2, "handler": 1, "observer": 1}
+
+
+def is_quick(unit: Unit) -> bool:
+    """Tell whether there is nothing to wait for while a plugin boots, so that it needs no task of its own."""
+    definition = unit.definition
+    if definition.dynamic or definition.parts or hasattr(definition.target, "on_boot"):
+        return False
+    return all(target.call is definition.target or not unit.services.parameters(target.call, target.given)
+               for target in unit.targets)  # fmt: skip
+
+
+def reason_of(error: BaseException, phase: str) -> str:
+    """Say what went wrong, for a plugin's record."""
+    if isinstance(error, PluginError):
+        return error.reason
+    return f"{phase} raised {type(error).__name__}: {error}"
+
+
+async def call_step(unit: Unit, phase: str, call: Callable[..., Any], seconds: float) -> Any:
+    """Call something of a plugin's with its services: async on the loop, sync in a worker thread, within its time.
+
+    Raises:
+        PluginTimeoutError: If it was still running; a thread is abandoned then, and counted.
+        Exception: What it raised.
+    """
+    deadline = anyio.current_time() + seconds
+    with anyio.CancelScope(deadline=deadline):
+        bound = await unit.services.ainject(call)
+        if is_coroutine_callable(bound):
+            return await bound()
+        try:
+            result = await unit.owner.threads.run_bounded(lambda _: bound(), None, deadline - anyio.current_time())
+        except Overrun:
+            raise PluginTimeoutError(unit.id, phase, seconds) from None
+        return await result if inspect.isawaitable(result) else result
+    raise PluginTimeoutError(unit.id, phase, seconds)
+
+
+@final
+class Assembler:
+    """Puts plugins together within a time limit.
+
+    Args:
+        boot_seconds: Time for each plugin to boot, in seconds.
+        close_seconds: Time for each entry that is undone when a plugin leaves, in seconds.
+    """
+
+    def __init__(self, boot_seconds: float, close_seconds: float) -> None:
+        self.boot_seconds = boot_seconds
+        self._close_seconds = close_seconds
+
+    def boot_now(self, unit: Unit) -> bool:
+        """Boot a plugin that has nothing to wait for; one that has is left as it was.
+
+        Raises:
+            Exception: Why it failed; whatever it registered is to be undone.
+        """
+        if not is_quick(unit):
+            return False
+        started = time.perf_counter()
+        unit.state = PluginState.BOOTING
+        self._prepare(unit)
+        build: Callable[[], Any] = lambda: unit.definition.target  # noqa: E731
+        if unit.definition.form == "class":
+            try:
+                build = unit.services.inject(unit.definition.target)
+            except Exception:  # noqa: BLE001 - it may need the loop; whatever it is, booting with time tells
+                return False
+        self._wire(unit, build)
+        if unit.steps.get("on_boot"):
+            return False
+        self._subscribe(unit, self._take_parts(unit))
+        self._activate(unit, started)
+        return True
+
+    async def boot(self, unit: Unit) -> None:
+        """Boot a plugin, however long it takes within its time.
+
+        Raises:
+            PluginTimeoutError: If it took too long; what it was doing is named.
+            Exception: Why else it failed; whatever it registered is to be undone.
+        """
+        started = time.perf_counter()
+        unit.state = PluginState.BOOTING
+        deadline = anyio.current_time() + self.boot_seconds
+        with anyio.CancelScope(deadline=deadline):
+            await self._assemble(unit, deadline)
+            self._activate(unit, started)
+            return
+        raise PluginTimeoutError(unit.id, unit.phase, self.boot_seconds)
+
+    async def _assemble(self, unit: Unit, deadline: float) -> None:
+        definition = unit.definition
+        if unit.body is None:
+            self._prepare(unit)
+            build: Callable[[], Any] = lambda: definition.target  # noqa: E731
+            if definition.form == "class":
+                build = await unit.services.ainject(definition.target)
+            self._wire(unit, build)
+        if definition.register is not None:
+            await self._step(unit, "register", partial(definition.register, unit.context), deadline)
+        parts = self._take_parts(unit)
+        built = [await self._part(unit, part) for part in parts]
+        for part in built:
+            await self._prebuild(unit, part)
+        await self._prebuild(unit, unit.body)
+        self._subscribe(unit, built)
+        for call in unit.steps.get("on_boot", ()):
+            await self._step(unit, "on_boot", call, deadline)
+
+    async def _step(self, unit: Unit, phase: str, call: Callable[..., Any], deadline: float) -> None:
+        unit.phase = phase
+        try:
+            await call_step(unit, phase, call, deadline - anyio.current_time())
+        except PluginTimeoutError:
+            raise PluginTimeoutError(unit.id, phase, self.boot_seconds) from None
+
+    def _prepare(self, unit: Unit) -> None:
+        unit.phase = "settings"
+        model = unit.definition.settings_model
+        if model is not None:
+            unit.settings = unit.settings_as(model)
+        unit.phase = "__init__"
+
+    def _wire(self, unit: Unit, build: Callable[[], Any]) -> None:
+        """Build the plugin object and register what is known of it without running it."""
+        definition, owner, hooks = unit.definition, unit.owner, unit.surroundings.hooks
+        unit.body = body = build()
+        unit.phase = "registering"
+        unit.parts = list(definition.parts)
+        if definition.hookspecs is not None:
+            unit.add_hookspecs(definition.hookspecs)
+        implemented = hooks.enter(body, unit.id)
+        owner.own(lambda: hooks.leave(body, unit.id), what="registration with pluggy")
+        if definition.events or unit.events:
+            unit.bus.declare(*definition.events, *unit.events)
+        for service in definition.services:
+            if service.holder is definition.target:
+                provide(unit, service, getattr(body, service.attribute))
+        self._find_steps(unit, body, implemented)
+
+    def _find_steps(self, unit: Unit, body: Any, implemented: Iterable[tuple[str, str]]) -> None:
+        for phase in PHASES:
+            call = getattr(body, phase, None)
+            if call is not None:
+                unit.steps.setdefault(phase, []).append(call)
+        for hook, attribute in implemented:
+            if hook in _NATIVE:
+                unit.steps.setdefault(_NATIVE[hook], []).append(_with_context(getattr(body, attribute), unit))
+
+    def _take_parts(self, unit: Unit) -> list[object]:
+        """Return what was brought in; from now on it is too late for more."""
+        parts, unit.parts = unit.parts or [], None
+        return parts
+
+    async def _part(self, unit: Unit, part: object) -> object:
+        """Build a part that is a class, and provide what it provides."""
+        unit.phase = f"building {getattr(part, '__qualname__', type(part).__qualname__)}"
+        built: Any = (await unit.services.ainject(part))() if isinstance(part, type) else part
+        for service in services_of(built):
+            provide(unit, service, getattr(built, service.attribute))
+        return built
+
+    async def _prebuild(self, unit: Unit, holder: object) -> None:
+        """Build what the subscribers of a holder ask for; on the bus, it must be there already."""
+        unit.phase = "subscribing"
+        for declared in declarations(holder):
+            call: Any = declared.call
+            await unit.services.ainject(call, given=0 if isinstance(call, type) else _GIVEN[declared.kind])
+
+    def _subscribe(self, unit: Unit, parts: Iterable[object]) -> None:
+        unit.phase = "subscribing"
+        for holder in (unit.body, *parts):
+            for declared in declarations(holder):
+                unit.bus.subscribe(declared)
+
+    def _activate(self, unit: Unit, started: float) -> None:
+        """Let all its subscriptions hear at once: from now on it is ready."""
+        unit.surroundings.bus.activate(unit.owner)
+        unit.boot_seconds = time.perf_counter() - started
+        unit.phase = ""
+        unit.state = PluginState.READY
+
+    async def undo(self, unit: Unit, seconds: float | None = None) -> list[Exception]:
+        """Take apart whatever there is of a plugin, whether cancelled or not; what fails is returned.
+
+        Args:
+            unit: The plugin.
+            seconds: Time for each entry, in seconds; the kernel's usual time unless given.
+        """
+        with anyio.CancelScope(shield=True):
+            unit.surroundings.bus.retire(unit.owner)
+            failures = await unit.owner.aclose(self._close_seconds if seconds is None else seconds)
+        unit.body = unit.settings = unit.parts = None
+        unit.steps.clear()
+        unit.forget()
+        return failures
+
+
+def _with_context(call: Callable[..., Any], unit: Unit) -> Callable[..., Any]:
+    """Hand a hook implementation the context; one that does not ask for it gets none."""
+    if "ctx" not in inspect.signature(call).parameters:
+        return call
+    return partial(call, ctx=unit.context)

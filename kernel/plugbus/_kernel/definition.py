@@ -1,0 +1,232 @@
+"""What a plugin is, whichever of the three ways it was written.
+
+Owns reading the declarations of a class, module or object, before any of its code runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias, final, get_args
+
+from pydantic import BaseModel
+
+from plugbus._annotations import UNRESOLVED, resolve, underlying
+from plugbus._kernel.hooks import hook_attributes
+from plugbus.errors import ManifestError, PluginLoadError
+from plugbus.manifest import Manifest
+from plugbus.plugin import PROVIDES, Plugin, Provided, id_of_class
+from plugbus.subscribers import declarations
+
+__all__ = ("Definition", "Form", "Service", "define", "describe", "plugin_in", "services_of")
+
+Form: TypeAlias = Literal["class", "instance", "module"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A function marked with ``@provides``.
+
+    Attributes:
+        holder: The class, object or module that it is written in.
+        attribute: Its name there.
+        type: What it provides.
+        provided: How.
+    """
+
+    holder: Any
+    attribute: str
+    type: Any
+    provided: Provided
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A plugin before it is built.
+
+    Attributes:
+        manifest: What it says about itself.
+        form: Whether ``target`` is a class to build, or what was built by somebody else, or a module.
+        target: The class, object or module.
+        package: The import name under which its code lives.
+        settings_model: The schema of its configuration.
+        parts: What else belongs to it.
+        events: Event types it brings along.
+        hookspecs: Hook specifications it brings along.
+        services: What it and its parts provide.
+        register: The function of a module that is handed the context.
+        dynamic: Whether it may provide services that nobody can know of before it runs.
+    """
+
+    manifest: Manifest
+    form: Form
+    target: Any
+    package: str
+    settings_model: type[BaseModel] | None
+    parts: tuple[object, ...]
+    events: tuple[type, ...]
+    hookspecs: object | None
+    services: tuple[Service, ...]
+    register: Callable[..., Any] | None
+    dynamic: bool
+
+
+def describe(target: object) -> str:
+    """Return a name for messages: where something is written."""
+    if isinstance(target, ModuleType):
+        return target.__name__
+    cls = target if isinstance(target, type) else type(target)
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def define(target: object, written: Manifest | None = None) -> Definition:
+    """Read what a class, module or object declares.
+
+    Args:
+        target: The plugin; a module may also be one that has the plugin in it.
+        written: The manifest of its folder, if it comes from one.
+
+    Raises:
+        PluginLoadError: If it is no plugin.
+        ManifestError: If its manifest cannot be used, or there is none.
+    """
+    if isinstance(target, ModuleType):
+        target = plugin_in(target)
+    form = _form(target)
+    manifest = _manifest_of(target, form, written)
+    settings = getattr(target, "Settings", None)
+    register = getattr(target, "register", None) if form == "module" else None
+    parts = tuple(getattr(target, "parts", ()))
+    return Definition(
+        manifest=manifest,
+        form=form,
+        target=target,
+        package=_package_of(target),
+        settings_model=settings if isinstance(settings, type) and issubclass(settings, BaseModel) else None,
+        parts=parts,
+        events=tuple(getattr(target, "events", ())),
+        hookspecs=getattr(target, "hookspecs", None),
+        services=tuple(service for holder in (target, *parts) for service in services_of(holder)),
+        register=register,
+        dynamic=register is not None or hasattr(target, "plugbus_boot"),
+    )
+
+
+def _form(target: object) -> Form:
+    if isinstance(target, ModuleType):
+        return "module"
+    if isinstance(target, type):
+        if issubclass(target, Plugin) or _looks_like_one(target):
+            return "class"
+    elif isinstance(target, Plugin) or _looks_like_one(target):
+        return "instance"
+    what = "a plugin is a subclass of Plugin, an object or module with a manifest, or 'package.module:Name'"
+    raise PluginLoadError(describe(target), f"{target!r} is no plugin; {what}")
+
+
+def _looks_like_one(target: object) -> bool:
+    return hasattr(target, "manifest") or bool(hook_attributes(target))
+
+
+def plugin_in(module: ModuleType) -> object:
+    """Return the plugin that a module is, or the one class in it that is a plugin.
+
+    Raises:
+        PluginLoadError: If there is none, or more than one.
+    """
+    if callable(vars(module).get("register")):
+        return module
+    prefix = module.__name__ + "."
+    classes = {
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Plugin) and not inspect.isabstract(value)
+        and (value.__module__ == module.__name__ or value.__module__.startswith(prefix))
+    }  # fmt: skip
+    if len(classes) == 1:
+        return classes.pop()
+    if classes:
+        names = sorted(cls.__qualname__ for cls in classes)
+        raise PluginLoadError(module.__name__, f"it has several plugins; say which, as '{module.__name__}:{names[0]}'")
+    if declarations(module) or hook_attributes(module):
+        return module
+    problem = "there is no plugin in it: no register(ctx), no subclass of Plugin, no marked function"
+    raise PluginLoadError(module.__name__, problem)
+
+
+def _manifest_of(target: Any, form: Form, written: Manifest | None) -> Manifest:
+    stated = getattr(target, "manifest", None)
+    if isinstance(stated, Mapping):
+        stated = Manifest.model_validate(stated)
+    if stated is not None and not isinstance(stated, Manifest):
+        raise ManifestError(describe(target), (f"manifest is {type(stated).__name__}, not a Manifest or a mapping",))
+    if stated is not None and written is not None and stated != written:
+        raise ManifestError(written.id, (f"its file and {describe(target)} do not say the same; keep one of them",))
+    found = stated or written or _manifest_beside(target)
+    if found is not None:
+        return found
+    if form == "module":
+        problem = "there is none: give the module a `manifest`, or a manifest.toml beside it"
+        raise ManifestError(describe(target), (problem,))
+    return Manifest(id=id_of_class(target if form == "class" else type(target)))
+
+
+def _manifest_beside(target: object) -> Manifest | None:
+    module = target if isinstance(target, ModuleType) else _module_of(target)
+    file = getattr(module, "__file__", None)
+    return Manifest.beside(Path(file).parent) if file else None
+
+
+def _module_of(target: object) -> ModuleType | None:
+    cls = target if isinstance(target, type) else type(target)
+    return sys.modules.get(cls.__module__)
+
+
+def _package_of(target: object) -> str:
+    """The package that is this plugin's own: what its module is in when that is called ``plugin``, else its module."""
+    name = target.__name__ if isinstance(target, ModuleType) else (_module_of(target) or sys).__name__
+    return name.removesuffix(".plugin")
+
+
+def services_of(target: object) -> Iterator[Service]:
+    """Yield what the functions of a class, module or object provide, in the order in which they are written.
+
+    Raises:
+        PluginLoadError: If one does not say the type of what it provides.
+    """
+    for name, raw in _members(target).items():
+        function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
+        provided = getattr(function, "__dict__", {}).get(PROVIDES)
+        if isinstance(provided, Provided):
+            yield Service(target, name, _returned(target, getattr(target, name)), provided)
+
+
+def _members(target: object) -> dict[str, Any]:
+    if isinstance(target, ModuleType):
+        own = target.__name__
+        return {name: value for name, value in vars(target).items() if getattr(value, "__module__", "") == own}
+    members: dict[str, Any] = {}
+    for base in reversed((target if isinstance(target, type) else type(target)).__mro__):
+        if base not in (object, Plugin):
+            members.update(vars(base))
+    if not isinstance(target, type):
+        members.update(getattr(target, "__dict__", {}))
+    return members
+
+
+def _returned(target: object, call: Callable[..., Any]) -> Any:
+    function = underlying(call)
+    cls = target if isinstance(target, type) else type(target)
+    annotation = resolve(getattr(function, "__annotations__", {}).get("return"), vars(cls), function.__globals__)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        annotation = next(iter(get_args(annotation)), None)
+    if annotation is None or annotation is UNRESOLVED:
+        problem = f"{function.__qualname__} is marked with @provides, and its return annotation does not say what"
+        raise PluginLoadError(describe(target), problem)
+    return annotation

@@ -1,0 +1,185 @@
+"""All plugins of one kernel: where each is in its life, and moving them on together.
+
+Owns the plugins by id and the order in which they booted; what happens to one of them is in ``assemble.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, final
+
+import anyio
+
+from plugbus._kernel.assemble import Assembler, call_step, reason_of
+from plugbus._kernel.resolve import block_by, dependents, down_below
+from plugbus._kernel.schedule import in_order
+from plugbus.errors import PluginBootError, PluginError
+from plugbus.lifecycle import PluginFailed, PluginReady, PluginState, PluginUnloaded
+from plugbus.log import plugin_logger
+
+if TYPE_CHECKING:
+    from plugbus._kernel.unit import Surroundings, Unit
+    from plugbus.events import Event
+
+__all__ = ("Fleet",)
+
+
+@final
+class Fleet:
+    """The plugins of one kernel.
+
+    Attributes:
+        units: All plugins that are known, by key.
+        ready: Those that are ready, each after those that it needs.
+    """
+
+    def __init__(self, surroundings: Surroundings, assembler: Assembler) -> None:
+        self.units: dict[str, Unit] = {}
+        self.ready: list[Unit] = []
+        self._around = surroundings
+        self._assembler = assembler
+
+    async def boot(self, units: Sequence[Unit]) -> None:
+        """Boot plugins, in parallel as far as they do not need each other; one that fails stops no other.
+
+        Args:
+            units: Those that were resolved, each after those it needs and follows.
+        """
+        try:
+            await in_order(units, self._boot_now, self._boot)
+        finally:
+            self.ready += [unit for unit in units if unit.is_up]
+
+    async def clear(self, units: Iterable[Unit]) -> None:
+        """Undo what plugins registered that were to boot, and did not."""
+        for unit in units:
+            if not unit.is_up:
+                await self._assembler.undo(unit)
+
+    def _boot_now(self, unit: Unit) -> bool:
+        if unit.state is not PluginState.RESOLVED:
+            return True
+        down = down_below(unit)
+        if down is not None:
+            block_by(unit, down)
+            return True
+        try:
+            return self._assembler.boot_now(unit)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
+            unit.error = error
+            return False
+
+    async def _boot(self, unit: Unit) -> None:
+        try:
+            if unit.error is None:
+                await self._assembler.boot(unit)
+                return
+            error: BaseException = unit.error
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - as above
+            error = raised
+        except BaseException:
+            await self._assembler.undo(unit)
+            unit.state = PluginState.STOPPED
+            raise
+        await self._fail(unit, error)
+
+    async def _fail(self, unit: Unit, error: BaseException) -> None:
+        phase = unit.phase or "booting"
+        unit.reason = reason_of(error, phase)
+        unit.error = _as_plugin_error(unit, error)
+        failures = await self._assembler.undo(unit)
+        for failure in failures:
+            unit.error.add_note(f"undoing it failed, too: {failure!r}")
+        unit.state = PluginState.FAILED
+
+    async def announce_ready(self, units: Sequence[Unit]) -> None:
+        """Run ``on_ready`` of those that have booted, and tell of everyone; one that fails here leaves again."""
+        for unit in units:
+            if unit.is_up:
+                await self._around.bus.replay(unit.owner)
+        async with anyio.create_task_group() as tasks:
+            for unit in units:
+                if unit.is_up and unit.steps.get("on_ready"):
+                    tasks.start_soon(self._run_ready, unit)
+        for unit in units:
+            await self.tell_fate(unit)
+
+    async def _run_ready(self, unit: Unit) -> None:
+        try:
+            for call in unit.steps["on_ready"]:
+                await call_step(unit, "on_ready", call, self._assembler.boot_seconds)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
+            unit.phase = "on_ready"
+            await self._withdraw(unit, error)
+
+    async def _withdraw(self, unit: Unit, error: BaseException) -> None:
+        """Take a plugin down that was ready, with those that need it."""
+        below = [other for other in dependents(unit, self.ready) if other.is_up]
+        for other in (*below, unit):
+            await self.stop(other, self._assembler.boot_seconds)
+        unit.state = PluginState.FAILED
+        unit.reason, unit.error = reason_of(error, "on_ready"), _as_plugin_error(unit, error)
+        for other in reversed(below):
+            block_by(other, next(needed for needed in other.needs if not needed.is_up))
+
+    async def tell_fate(self, unit: Unit) -> None:
+        """Log and announce what has become of a plugin that was to boot."""
+        manifest = unit.manifest
+        if unit.is_up and manifest is not None:
+            await self.announce(
+                PluginReady(plugin=unit.id, version=manifest.version, boot_seconds=unit.boot_seconds)
+            )
+        elif unit.state in {PluginState.FAILED, PluginState.BLOCKED}:
+            unit.log.error("plugin does not run", state=str(unit.state), reason=unit.reason, exc_info=unit.error)
+            await self.announce(PluginFailed(plugin=unit.id, state=unit.state, reason=unit.reason))
+
+    async def announce(self, event: Event) -> None:
+        """Emit a kernel event; what its listeners fail with changes nothing here, and is logged."""
+        try:
+            await self._around.bus.aemit(event)
+        except Exception as error:  # noqa: BLE001 - a listener of ours must not stop a start or a shutdown
+            plugin_logger("host").error("a listener of a kernel event failed", kernel_event=repr(event), exc_info=error)
+
+    async def stop(self, unit: Unit, seconds: float) -> None:
+        """Shut a plugin down and undo what it registered; its failures are on its record and logged.
+
+        Args:
+            unit: A plugin that is ready.
+            seconds: Time for each of its steps and for each entry that is undone, in seconds.
+        """
+        unit.state = PluginState.STOPPING
+        self._around.bus.retire(unit.owner)
+        failures: list[Exception] = []
+        for call in reversed(unit.steps.get("on_shutdown", [])):
+            try:
+                with anyio.CancelScope(shield=True):
+                    await call_step(unit, "on_shutdown", call, seconds)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - collected, and the rest goes on
+                failures.append(_as_plugin_error(unit, error, "on_shutdown"))
+        failures += await self._assembler.undo(unit, seconds)
+        unit.state = PluginState.STOPPED
+        unit.reason = "; ".join(reason_of(failure, "shutting down") for failure in failures)
+        if unit in self.ready:
+            self.ready.remove(unit)
+        for failure in failures:
+            unit.error = failure
+            unit.log.error("shutting down failed", reason=reason_of(failure, "undoing"), exc_info=failure)
+
+    async def unload(self, units: Iterable[Unit], seconds: float) -> None:
+        """Shut plugins down while the kernel goes on, and tell of it.
+
+        Args:
+            units: Each before those that it needs.
+            seconds: As for :meth:`stop`.
+        """
+        for unit in units:
+            await self.stop(unit, seconds)
+            await self.announce(PluginUnloaded(plugin=unit.id))
+
+
+def _as_plugin_error(unit: Unit, error: BaseException, phase: str = "") -> PluginError:
+    if isinstance(error, PluginError):
+        return error
+    wrapped = PluginBootError(unit.id, reason_of(error, phase or unit.phase or "booting"))
+    wrapped.__cause__ = error
+    return wrapped

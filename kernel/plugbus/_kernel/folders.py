@@ -1,0 +1,148 @@
+"""Plugins in folders: which there are, importing one under a name of its own, and forgetting it again.
+
+Owns the modules of folder plugins in ``sys.modules``; a plugin's files stay inside the folder they are listed in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Final, TypeVar, final
+
+from plugbus._kernel.definition import plugin_in
+from plugbus.errors import ManifestError, PlugbusError, PluginLoadError
+from plugbus.manifest import ID_PATTERN, Manifest, plugin_key
+
+__all__ = ("FolderPlugin", "folder_plugins", "import_plugin")
+
+T = TypeVar("T")
+
+_PREFIX: Final = "plugbus_plugin_"
+_naming: Final = threading.Lock()
+
+
+def import_plugin(name: str, load: Callable[[], T]) -> T:
+    """Run *load*, which imports; whatever it raises becomes one kind of error.
+
+    Args:
+        name: Id or dotted name, for the message.
+        load: Imports and returns something.
+
+    Raises:
+        PluginLoadError: If it fails; ``SystemExit`` counts, because a plugin must not end the service.
+    """
+    try:
+        return load()
+    except PlugbusError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginLoadError(name, f"importing it raised {type(error).__name__}: {error}") from error
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FolderPlugin:
+    """A plugin in a folder: ``<id>/__init__.py``, ``<id>/plugin.py`` or ``<id>.py``.
+
+    Attributes:
+        id: Its id, which is the folder's name.
+        path: The folder, or the file.
+        problem: Why it cannot be loaded; empty when it can.
+    """
+
+    id: str
+    path: Path
+    problem: str = ""
+
+    def load(self) -> tuple[object, Manifest | None, Callable[[], None]]:
+        """Import it.
+
+        Returns:
+            The plugin, the manifest in its folder, and what takes its modules out of ``sys.modules`` again.
+
+        Raises:
+            PluginLoadError: If importing it fails.
+            ManifestError: If its manifest cannot be used.
+        """
+        written = Manifest.beside(self.path) if self.path.is_dir() else None
+        if written is not None and written.key != plugin_key(self.id):
+            raise ManifestError(self.id, (f"id: {written.id!r} is not the name of its folder, {self.path.name!r}",))
+        module = _reserve(self)
+
+        def forget() -> None:
+            name = module.__name__
+            for loaded in [each for each in sys.modules if each == name or each.startswith(name + ".")]:
+                del sys.modules[loaded]
+
+        try:
+            return import_plugin(self.id, lambda: _execute(module)), written, forget
+        except BaseException:
+            forget()
+            raise
+
+
+def folder_plugins(folder: Path) -> Iterator[FolderPlugin]:
+    """List the plugins in a folder; nothing is imported, and nothing in them is opened.
+
+    Args:
+        folder: A folder with a folder or a file for each plugin; other names in it are passed over.
+    """
+    if not folder.is_dir():
+        yield FolderPlugin(folder.name, folder, "there is no such folder; correct plugin_dirs")
+        return
+    root = folder.resolve()
+    for path in sorted(folder.iterdir()):
+        plugin_id = path.name if path.is_dir() else path.stem
+        if not ID_PATTERN.fullmatch(plugin_id) or not _has_code(path):
+            continue
+        inside = path.resolve().is_relative_to(root)
+        yield FolderPlugin(plugin_id, path, "" if inside else f"it leads out of its folder, to {path.resolve()}")
+
+
+def _has_code(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "__init__.py").is_file() or (path / "plugin.py").is_file()
+    return path.suffix == ".py"
+
+
+def _reserve(plugin: FolderPlugin) -> ModuleType:
+    """Enter a module under a name that nobody has: several kernels may load the same folder, each its own copy."""
+    with _naming:
+        base = name = _PREFIX + plugin_key(plugin.id)
+        number = 1
+        while name in sys.modules:
+            number += 1
+            name = f"{base}_{number}"
+        module = module_from_spec(_spec(name, plugin.path))
+        sys.modules[name] = module
+        return module
+
+
+def _spec(name: str, path: Path) -> ModuleSpec:
+    if path.is_dir() and not (path / "__init__.py").is_file():
+        package = ModuleSpec(name, None, is_package=True)
+        package.submodule_search_locations = [str(path)]
+        return package
+    file = path / "__init__.py" if path.is_dir() else path
+    found = spec_from_file_location(name, file, submodule_search_locations=[str(path)] if path.is_dir() else None)
+    if found is None or found.loader is None:
+        raise PluginLoadError(path.stem, f"{file} cannot be imported")
+    return found
+
+
+def _execute(module: ModuleType) -> object:
+    spec = module.__spec__
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(module)
+    importlib.invalidate_caches()  # the folder may have been written a moment ago
+    inner = next((Path(place, "plugin.py") for place in getattr(module, "__path__", ())), None)
+    if inner is not None and inner.is_file():
+        return plugin_in(importlib.import_module(f"{module.__name__}.plugin"))
+    return plugin_in(module)

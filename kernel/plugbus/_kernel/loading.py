@@ -1,0 +1,175 @@
+"""From sources to plugins that are known: importing them, and telling apart those that claim one id.
+
+Owns running imports where they block nobody; what may be imported was decided by ``discovery.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final, final
+
+import anyio
+import anyio.to_thread
+
+from plugbus.errors import PlugbusError, PluginError, PluginLoadError, PluginTimeoutError
+from plugbus.event_types import event_type
+from plugbus.lifecycle import PluginState
+
+if TYPE_CHECKING:
+    from plugbus._kernel.config import Allowed
+    from plugbus._kernel.unit import Unit
+
+__all__ = ("Roll", "find_events", "load_all", "load_all_in_threads", "missing_enabled")
+
+_EVENT_TYPE: Final = "__plugbus_event_type__"
+
+
+def load_all(units: Iterable[Unit]) -> None:
+    """Import plugins in this thread; one that fails is on record and stops no other."""
+    for unit in units:
+        if unit.state is PluginState.DISCOVERED:
+            _load(unit)
+
+
+async def load_all_in_threads(units: Iterable[Unit], seconds: float) -> None:
+    """Do the same in worker threads, because importing blocks; one import that hangs is abandoned.
+
+    Args:
+        units: The plugins.
+        seconds: Time for each import, in seconds.
+    """
+    pending = [unit for unit in units if unit.state is PluginState.DISCOVERED]
+    at_hand = [unit for unit in pending if not unit.source.imports]
+    await _in_thread(partial(load_all, at_hand))
+    for unit in pending:
+        if unit.source.imports:
+            with anyio.move_on_after(seconds):
+                await _in_thread(partial(_load, unit))
+            if unit.state is PluginState.DISCOVERED and unit.loaded is None:
+                _fail(unit, PluginTimeoutError(unit.id, "importing it", seconds))
+
+
+async def _in_thread(call: Callable[[], None]) -> None:
+    await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+
+
+def _load(unit: Unit) -> None:
+    try:
+        loaded = unit.source.load()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
+        if unit.state is PluginState.DISCOVERED:
+            _fail(unit, error)
+        return
+    if unit.state is PluginState.DISCOVERED:
+        unit.identify(loaded)
+    elif loaded.forget is not None:  # it took too long, and nobody waits any more
+        loaded.forget()
+
+
+def _fail(unit: Unit, error: BaseException) -> None:
+    unit.state = PluginState.FAILED
+    if isinstance(error, PluginError):
+        unit.reason, unit.error = error.reason, error
+        return
+    unit.reason = str(error) if isinstance(error, PlugbusError) else f"{type(error).__name__}: {error}"
+    unit.error = PluginLoadError(unit.id, unit.reason)
+    unit.error.__cause__ = error
+
+
+@final
+class Roll:
+    """The plugins of a kernel by their keys, and who may be on it.
+
+    Args:
+        units: The plugins by key; changed in place.
+        allow: The allow list.
+    """
+
+    def __init__(self, units: dict[str, Unit], allow: Allowed) -> None:
+        self._units = units
+        self._allow = allow
+
+    def call(self, units: Iterable[Unit]) -> list[Unit]:
+        """Enter plugins that were loaded; return those that may boot.
+
+        The same plugin given twice is one. Another plugin with a known id fails, and is entered beside the first.
+        """
+        entered: list[Unit] = []
+        for unit in units:
+            if unit.state is PluginState.DISCOVERED and unit.key in self._allow.removed:
+                unit.state, unit.reason = PluginState.DISABLED, f"taken out of the allow list (-{unit.id})"
+                unit.forget()
+            key = self._free_key(unit)
+            if key is None:
+                continue
+            self._units[key] = unit
+            if unit.state is PluginState.DISCOVERED:
+                entered.append(unit)
+        return entered
+
+    def _free_key(self, unit: Unit) -> str | None:
+        first = self._units.get(unit.key)
+        if first is None:
+            return unit.key
+        if unit.state is PluginState.DISABLED or _same(first, unit):
+            return None
+        if unit.state is PluginState.DISCOVERED:
+            problem = f"its id is that of the plugin from {first.source.label}, {first.source.spec}"
+            _fail(unit, PluginLoadError(unit.id, problem))
+            unit.forget()
+        number = 2
+        while f"{unit.key}#{number}" in self._units:
+            number += 1
+        return f"{unit.key}#{number}"
+
+
+def _same(first: Unit, second: Unit) -> bool:
+    if first.loaded is None or second.loaded is None:
+        return False
+    return first.definition.target is second.definition.target
+
+
+def find_events(units: Iterable[Unit]) -> None:
+    """Find the event types that are defined in each plugin's package, in one pass over all modules.
+
+    Types that are defined beside several plugins belong to none of them.
+    """
+    shared: set[str] = set()
+    owners: dict[str, Unit] = {}
+    for unit in units:
+        package = unit.definition.package
+        if owners.setdefault(package, unit) is not unit:
+            shared.add(package)
+    for package in shared:
+        del owners[package]
+    found: dict[Unit, dict[type, None]] = {}
+    for name, module in tuple(sys.modules.items()):
+        owner = _owner_of(name, owners)
+        if owner is not None:
+            found.setdefault(owner, {}).update(dict.fromkeys(_events_in(name, vars(module))))
+    for unit, events in found.items():
+        unit.events = tuple(events)
+
+
+def _owner_of(name: str, owners: Mapping[str, Unit]) -> Unit | None:
+    while name:
+        if name in owners:
+            return owners[name]
+        name = name.rpartition(".")[0]
+    return None
+
+
+def _events_in(name: str, namespace: Mapping[str, object]) -> list[type]:
+    return [
+        value
+        for value in tuple(namespace.values())
+        if isinstance(value, type) and value.__module__ == name and _EVENT_TYPE in vars(value)
+        and event_type(value).cls is value
+    ]  # fmt: skip
+
+
+def missing_enabled(allow: Allowed, units: Mapping[str, Unit]) -> list[str]:
+    """Return enabled ids that nobody has."""
+    return [plugin_id for key, plugin_id in allow.ids.items() if key not in units]

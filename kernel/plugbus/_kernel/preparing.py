@@ -1,0 +1,168 @@
+"""From the arguments of a kernel to plugins that may boot: read, discover, load, resolve, check the wiring.
+
+Owns the order of these steps; a start takes them in worker threads, ``check`` in the caller's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from plugbus._kernel.config import Allowed, Config, ConfigSource, read_config
+from plugbus._kernel.discovery import Source, discover, refused
+from plugbus._kernel.loading import Roll, find_events, missing_enabled
+from plugbus._kernel.resolve import resolve
+from plugbus._kernel.unit import Surroundings, Unit
+from plugbus._kernel.wiring import SettingsTypes, wiring_problems
+from plugbus.errors import PluginBootError, Problem, WiringError
+from plugbus.lifecycle import PluginState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ("KernelOptions", "Preparation", "Read", "read", "required_problems")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KernelOptions:
+    """What ``Kernel(...)`` was given."""
+
+    plugins: tuple[object, ...]
+    enabled: tuple[str, ...]
+    required: tuple[str, ...]
+    plugin_dirs: tuple[Path, ...]
+    config: ConfigSource
+    checked: bool
+    boot_timeout_seconds: float
+    drain_seconds: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read from outside: configuration, environment, and where plugins come from."""
+
+    config: Config
+    environ: Mapping[str, str]
+    sources: Sequence[Source]
+    allow: Allowed
+    required: tuple[str, ...]
+
+
+def read(options: KernelOptions) -> Read:
+    """Read everything; this opens files, and imports nothing.
+
+    Raises:
+        KernelStartError: If the configuration cannot be used.
+    """
+    config = read_config(options.config)
+    environ = dict(os.environ)
+    folders = [*options.plugin_dirs, *(config.folder / folder for folder in config.kernel.plugin_dirs)]
+    sources, allow = discover(options.plugins, options.enabled, folders, config, environ)
+    plugbus_version()
+    return Read(config, environ, sources, allow, (*options.required, *config.kernel.required))
+
+
+@lru_cache(maxsize=1)
+def plugbus_version() -> str:
+    """The version of plugbus that is installed."""
+    return version("plugbus")
+
+
+@final
+class Preparation:
+    """Makes plugins ready to boot.
+
+    Args:
+        around: What the plugins share.
+        units: The plugins by key; new ones are entered here.
+        settings_types: Where settings become services.
+        allow: The allow list.
+
+    Attributes:
+        problems: What is wrong with the services as a whole, and with no single plugin.
+    """
+
+    def __init__(
+        self, around: Surroundings, units: dict[str, Unit], settings_types: SettingsTypes, allow: Allowed
+    ) -> None:
+        self._around, self._units, self._settings_types, self._allow = around, units, settings_types, allow
+        self.problems: list[Problem] = []
+
+    @property
+    def config(self) -> Config:
+        """The configuration that was read."""
+        return self._around.config
+
+    def unit(self, source: Source) -> Unit:
+        """Return the plugin at a source, before it is imported."""
+        unit = Unit(source, self._around)
+        if source.disabled:
+            unit.state, unit.reason = PluginState.DISABLED, source.disabled
+        return unit
+
+    def enter(self, units: Sequence[Unit]) -> list[Unit]:
+        """Enter plugins that were loaded.
+
+        Returns:
+            Those that may boot, as far as can be known by looking at each alone.
+        """
+        return Roll(self._units, self._allow).call(units)
+
+    def absent(self) -> list[Unit]:
+        """Enter a record for each enabled id that nobody has."""
+        listed = [unit.id for unit in self._units.values()]
+        found: list[Unit] = []
+        for plugin_id in missing_enabled(self._allow, self._units):
+            close = get_close_matches(plugin_id, listed, n=3)
+            nearest = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+            unit = self.unit(refused(plugin_id, f"it is enabled, and no entry point or folder has this id{nearest}"))
+            found.append(unit)
+        return found
+
+    def resolve(self, entered: Sequence[Unit]) -> list[Unit]:
+        """Find out who can boot, and in which order; check the services of all before anything is built.
+
+        Returns:
+            Those that were resolved, each after those it needs; among them may be some that failed the check.
+        """
+        find_events(entered)
+        ordered = resolve(entered, self._units, self._around.services, plugbus_version())
+        for unit in ordered:
+            if self._settings_types.enter(unit):
+                unit.owner.own(partial(self._settings_types.leave, unit), what="settings")
+        problems = wiring_problems(ordered, self._around.services)
+        self.problems = problems.pop("", [])
+        for unit in ordered:
+            if unit.id in problems:
+                _fail_wiring(unit, problems[unit.id])
+        return ordered
+
+
+def _fail_wiring(unit: Unit, problems: Sequence[Problem]) -> None:
+    unit.state = PluginState.FAILED
+    unit.reason = f"its wiring does not fit: {'; '.join(map(str, problems))}"
+    unit.error = PluginBootError(unit.id, unit.reason)
+    unit.error.__cause__ = WiringError(problems)
+
+
+def required_problems(required: Sequence[str], units: Mapping[str, Unit]) -> list[Problem]:
+    """Return what is the matter with required plugins that are not ready."""
+    found: list[Problem] = []
+    for plugin_id in required:
+        unit = units.get(plugin_id.replace("-", "_"))
+        where = f"plugin {plugin_id!r}"
+        if unit is None:
+            lost = [f"{other.id}: {other.reason}" for other in units.values() if other.reason and not other.loaded]
+            hint = f"not loaded were {'; '.join(lost)}" if lost else "list it in plugins=, or enable it"
+            found.append(Problem(where, "is required, and nobody has this id", hint))
+        elif not unit.is_up:
+            found.append(Problem(where, f"is required, and {unit.state}: {unit.reason}"))
+    return found

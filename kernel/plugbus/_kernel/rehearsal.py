@@ -1,0 +1,129 @@
+"""Going through a start without booting anything: what ``check`` and ``explain`` look at before a kernel runs.
+
+Owns the scratch bus and registry for it. Plugins that are enabled are imported; nothing of them is built or called.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast, final
+
+from plugbus._kernel.hooks import Registry, hookspec_problems
+from plugbus._kernel.loading import load_all
+from plugbus._kernel.preparing import Preparation, Read
+from plugbus._kernel.unit import Surroundings, Unit
+from plugbus.bus import EventBus
+from plugbus.errors import PlugbusError, PluginError, Problem, SettingsError
+from plugbus.explain import dangling
+from plugbus.lifecycle import PluginState
+from plugbus.subscribers import Declaration, declarations
+
+if TYPE_CHECKING:
+    from plugbus._kernel.runtime import Runtime
+    from plugbus.owner import Owner
+    from plugbus.services import Services
+
+__all__ = ("Rehearsal",)
+
+
+@final
+class Rehearsal:
+    """A start without boots.
+
+    Args:
+        runtime: The kernel, which does not run.
+        found: What was read from outside.
+
+    Attributes:
+        units: The plugins by key.
+        ordered: Those that would boot, in this order.
+    """
+
+    def __init__(self, runtime: Runtime, found: Read) -> None:
+        self._runtime = runtime
+        self._bus = EventBus()
+        self._hooks = Registry()
+        runtime.provide_clock()
+        around = Surroundings(self._bus, runtime.services, self._hooks, found.config, found.environ, _no_tasks)
+        self.units: dict[str, Unit] = {}
+        self._preparation = Preparation(around, self.units, runtime.settings_types, found.allow)
+        units = [self._preparation.unit(source) for source in found.sources]
+        load_all(units)
+        entered = self._preparation.enter(units)
+        absent = self._preparation.absent()
+        load_all(absent)
+        self._preparation.enter(absent)
+        self.ordered = self._preparation.resolve(entered)
+
+    def close(self) -> None:
+        """Forget what was imported for this alone."""
+        for unit in self.units.values():
+            if unit.loaded is not None:
+                self._runtime.settings_types.leave(unit)
+                unit.forget()
+
+    def problems(self) -> Iterator[Problem]:
+        """Find what would go wrong, or is odd."""
+        for unit in self.ordered:
+            if unit.state is PluginState.RESOLVED:
+                yield from self._settings(unit)
+                yield from self._hook_implementations(unit)
+                yield from self._subscribers(unit)
+        yield from self._preparation.problems
+        ours = self._bus.subscriptions()
+        yield from dangling(ours, (*ours, *self._runtime.bus.subscriptions()))
+        yield from hookspec_problems(self._hooks)
+
+    def _settings(self, unit: Unit) -> Iterator[Problem]:
+        if unit.definition.settings_model is None:
+            return
+        try:
+            unit.settings_as(unit.definition.settings_model)
+        except SettingsError as error:
+            for problem in error.problems:
+                yield Problem(f"plugin {unit.id!r}, {problem.where}", problem.message, problem.hint)
+
+    def _hook_implementations(self, unit: Unit) -> Iterator[Problem]:
+        try:
+            if unit.definition.hookspecs is not None:
+                self._hooks.add_specs(unit.definition.hookspecs, unit.id)
+            self._hooks.enter(unit.definition.target, unit.id)
+        except PluginError as error:
+            yield Problem(f"plugin {unit.id!r}", error.reason)
+
+    def _subscribers(self, unit: Unit) -> Iterator[Problem]:
+        bus = self._bus.view(unit.owner, cast("Services", _Pretending()))
+        for holder in (unit.definition.target, *unit.definition.parts):
+            for declared in declarations(holder):
+                try:
+                    bus.subscribe(_without_self(holder, declared))
+                except PlugbusError as error:
+                    yield Problem(f"plugin {unit.id!r}", str(error).partition("\nHint: ")[0], _hint(error))
+
+
+def _hint(error: PlugbusError) -> str:
+    return str(error).partition("\nHint: ")[2]
+
+
+def _without_self(holder: object, declared: Declaration) -> Declaration:
+    """Make a method of a class that is not built look like a bound one."""
+    call: Any = declared.call
+    name = getattr(call, "__name__", "")
+    if isinstance(holder, type) and inspect.isfunction(inspect.getattr_static(holder, name, None)):
+        call = partial(call, None)
+    return Declaration(declared.kind, declared.events, call, declared.options)
+
+
+class _Pretending:
+    """Services that build nothing, for subscribers that are never called."""
+
+    def inject(self, call: Callable[..., Any], *, given: int = 0, owner: Owner | None = None) -> Callable[..., Any]:
+        """Return something that looks like the callable with its services bound."""
+        del given, owner
+        return (lambda: object.__new__(call)) if isinstance(call, type) else call
+
+
+def _no_tasks(unit: Unit) -> Any:
+    raise PluginError(unit.id, "there are no background tasks in a rehearsal")

@@ -1,0 +1,255 @@
+"""A kernel's machinery: starting, stopping, loading and unloading, one at a time.
+
+Owns the order of these steps; ``plugbus.kernel`` is the face, and each step has a module of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, final
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from plugbus._kernel.assemble import Assembler
+from plugbus._kernel.discovery import source_of
+from plugbus._kernel.fleet import Fleet
+from plugbus._kernel.hooks import Registry
+from plugbus._kernel.loading import load_all_in_threads
+from plugbus._kernel.preparing import KernelOptions, Preparation, Read, read, required_problems
+from plugbus._kernel.resolve import dependents
+from plugbus._kernel.unit import Surroundings, Unit
+from plugbus._kernel.wiring import SettingsTypes
+from plugbus.bus import EventBus
+from plugbus.clock import Clock, SystemClock
+from plugbus.errors import (
+    KernelStartError,
+    PluginError,
+    PluginInUseError,
+    PluginLoadError,
+    PluginNotFoundError,
+)
+from plugbus.lifecycle import KernelReady, KernelStopping
+from plugbus.log import Logger, plugin_logger
+from plugbus.manifest import plugin_key
+from plugbus.owner import Owner
+from plugbus.services import Services
+from plugbus.tasks import TaskHandle, Tasks
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+__all__ = ("Runtime",)
+
+_changing: ContextVar[tuple[Runtime, ...]] = ContextVar("plugbus_changing", default=())
+
+
+@final
+class Runtime:
+    """Everything behind one kernel."""
+
+    def __init__(self, options: KernelOptions) -> None:
+        self.options = options
+        self.host = Owner("host")
+        self.services = Services(owner=self.host)
+        self.bus = EventBus(checked=options.checked, services=self.services)
+        self.hooks = Registry()
+        self.units: dict[str, Unit] = {}
+        self.required: tuple[str, ...] = options.required
+        self.fleet: Fleet | None = None
+        self.preparation: Preparation | None = None
+        self.stopping = False
+        self._tasks: TaskGroup | None = None
+        self._token: anyio.lowlevel.EventLoopToken | None = None
+        self._host_tasks: Tasks | None = None
+        self._lock: anyio.Lock | None = None
+        self.settings_types = SettingsTypes(self.services, self.unit_of)
+        self._provide_own()
+
+    def _provide_own(self) -> None:
+        provide = partial(self.services.factory, scope="plugin")
+        provide(EventBus, self._bus_of, names=("bus", "event_bus"))
+        provide(Logger, lambda owner: plugin_logger(owner.id), names=("log", "logger"))
+        provide(Tasks, self._tasks_of, names=("tasks",))
+
+    def _bus_of(self, owner: Owner) -> EventBus:
+        unit = self.unit_of(owner)
+        return self.bus if unit is None else unit.bus
+
+    def _tasks_of(self, owner: Owner) -> Tasks:
+        unit = self.unit_of(owner)
+        if unit is not None:
+            return unit.tasks
+        if self._host_tasks is None:
+            self._host_tasks = self._make_tasks("host")
+        return self._host_tasks
+
+    def _make_tasks(self, owner_id: str) -> Tasks:
+        if self._tasks is None:
+            raise PluginError(owner_id, "there are no background tasks before the kernel has started")
+        log = plugin_logger(owner_id)
+
+        def tell(handle: TaskHandle, error: Exception) -> None:
+            log.error("background task crashed", task=handle.name, starts=handle.starts, exc_info=error)
+
+        return Tasks(self._tasks, owner=owner_id, clock=self.services.get(Clock), on_crash=tell, token=self._token)
+
+    def unit_of(self, owner: Owner) -> Unit | None:
+        """Return the plugin that an owner is, if it is one of ours."""
+        unit = self.units.get(plugin_key(owner.id))
+        return unit if unit is not None and unit.owner is owner else None
+
+    def named_units(self) -> list[tuple[str, Unit]]:
+        """Return all plugins with their ids; a second one with the id of another has ``#2`` behind it."""
+        return [(unit.id if unit.key == key else key, unit) for key, unit in self.units.items()]
+
+    def nearest(self, plugin_id: str) -> tuple[str, ...]:
+        """Return ids that come close to one."""
+        return tuple(get_close_matches(plugin_id, [unit.id for unit in self.units.values()], n=3))
+
+    def surroundings(self, found: Read) -> Surroundings:
+        """Return what all plugins share, once the configuration is read."""
+        self.provide_clock()
+        return Surroundings(
+            self.bus, self.services, self.hooks, found.config, found.environ, lambda unit: self._make_tasks(unit.id)
+        )
+
+    def provide_clock(self) -> None:
+        """Provide the system's clock, unless the host has provided one."""
+        if not self.services.has(Clock):
+            self.services.value(Clock, SystemClock(), names=("clock",))
+
+    async def start(self, tasks: TaskGroup) -> None:
+        """Start: discover, load, resolve, boot, announce.
+
+        Raises:
+            KernelStartError: If the configuration cannot be used, or a required plugin is not ready; everything
+                that had started is rolled back then.
+        """
+        self._tasks, self._token, self._lock = tasks, anyio.lowlevel.current_token(), anyio.Lock()
+        found = await anyio.to_thread.run_sync(read, self.options)
+        self.required = found.required
+        around = self.surroundings(found)
+        prepare = self.preparation = Preparation(around, self.units, self.settings_types, found.allow)
+        limits = self.options
+        fleet = self.fleet = Fleet(around, Assembler(limits.boot_timeout_seconds, limits.drain_seconds))
+        async with self._change():
+            units = [prepare.unit(source) for source in found.sources]
+            await load_all_in_threads(units, limits.boot_timeout_seconds)
+            entered = prepare.enter(units)
+            absent = prepare.absent()
+            await load_all_in_threads(absent, limits.boot_timeout_seconds)
+            prepare.enter(absent)
+            await self._boot(entered)
+            self._insist()
+        await fleet.announce_ready(tuple(self.units.values()))
+        self._insist()
+        await fleet.announce(KernelReady(plugins=tuple(unit.id for unit in fleet.ready)))
+
+    async def _boot(self, entered: Sequence[Unit]) -> None:
+        prepare, fleet = self._running()
+        try:
+            await fleet.boot(prepare.resolve(entered))
+        finally:
+            await fleet.clear(entered)
+
+    def _insist(self) -> None:
+        problems = required_problems(self.required, self.units)
+        if problems:
+            raise KernelStartError(problems)
+
+    async def stop(self, reason: str) -> None:
+        """Shut down in reverse order, each plugin within its time; whether cancelled or not."""
+        if self.fleet is None or self.stopping:
+            return
+        self.stopping = True
+        with anyio.CancelScope(shield=True):
+            deadline = anyio.current_time() + self.options.drain_seconds
+            with anyio.CancelScope(deadline=_half_way(deadline)):
+                await self.fleet.announce(KernelStopping(reason=reason))
+            for unit in reversed(self.fleet.ready.copy()):
+                await self.fleet.stop(unit, _half_way(deadline) - anyio.current_time())
+            for failure in [*await self.services.aclose(), *await self.host.aclose()]:
+                plugin_logger("host").error("closing a service failed", exc_info=failure)
+
+    async def load(self, spec: object) -> Unit:
+        """Load one more plugin.
+
+        Raises:
+            PluginError: If it does not come to be ready.
+        """
+        prepare, fleet = self._running()
+        async with self._change():
+            unit = self._again(spec) or prepare.unit(source_of(spec, "load()"))
+            await load_all_in_threads([unit], self.options.boot_timeout_seconds)
+            known = self.units.get(unit.key)
+            if known is not None and not known.is_up:
+                del self.units[unit.key]
+            elif known is not None:
+                unit.forget()
+                raise PluginLoadError(unit.id, f"it is loaded already, from {known.source.label}")
+            await self._boot(prepare.enter([unit]))
+        await fleet.announce_ready([unit])
+        if not unit.is_up:
+            raise unit.error if isinstance(unit.error, PluginError) else PluginLoadError(unit.id, unit.reason)
+        return unit
+
+    def _again(self, spec: object) -> Unit | None:
+        """Return a plugin that is known and not ready, to try it again."""
+        known = self.units.get(plugin_key(spec)) if isinstance(spec, str) else None
+        if known is None:
+            return None
+        if known.source.disabled:
+            how = f"enable it first (PLUGBUS_ENABLED=+{known.id})"
+            raise PluginLoadError(known.id, f"it is {known.source.disabled}; {how}")
+        return self._running()[0].unit(known.source)
+
+    async def unload(self, plugin_id: str, *, cascade: bool) -> tuple[str, ...]:
+        """Unload a plugin, and those that need it if *cascade* is true; return who left."""
+        _, fleet = self._running()
+        async with self._change():
+            unit = self.units.get(plugin_key(plugin_id))
+            if unit is None:
+                raise PluginNotFoundError(plugin_id, self.nearest(plugin_id))
+            if not unit.is_up:
+                raise PluginError(unit.id, f"it cannot be unloaded, it is {unit.state}")
+            needing = dependents(unit, fleet.ready)
+            if needing and not cascade:
+                raise PluginInUseError(unit.id, tuple(other.id for other in reversed(needing)))
+            leaving = [*needing, unit]
+            await fleet.unload(leaving, self.options.drain_seconds)
+            return tuple(other.id for other in leaving)
+
+    def threads_abandoned(self) -> int:
+        """How many threads overran their time and still run."""
+        return sum(unit.owner.threads.abandoned for unit in self.units.values())
+
+    def _running(self) -> tuple[Preparation, Fleet]:
+        if self.preparation is None or self.fleet is None or self.stopping:
+            raise PluginError("host", "the kernel is not running; use `async with kernel`, or kernel.portal()")
+        return self.preparation, self.fleet
+
+    @contextlib.asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """Let one start, load or unload happen at a time; one from within another would wait for itself."""
+        if self in _changing.get():
+            raise PluginError("host", "a plugin cannot load or unload others while one boots; do it in on_ready")
+        if self._lock is None:
+            raise PluginError("host", "the kernel is not running")
+        async with self._lock:
+            mark = _changing.set((*_changing.get(), self))
+            try:
+                yield
+            finally:
+                _changing.reset(mark)
+
+
+def _half_way(deadline: float) -> float:
+    """Half of the time that is left: one that hangs leaves the others as much as it had, and the sum is bounded."""
+    now = anyio.current_time()
+    return now + max(deadline - now, 0.0) / 2

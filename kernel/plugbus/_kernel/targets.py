@@ -1,0 +1,72 @@
+"""What of a plugin asks for services: constructors, lifecycle methods, subscribers, providers.
+
+Owns listing them before anything is built, so that mistakes are found all at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+
+from plugbus.plugin import Phase
+from plugbus.subscribers import Listener, declarations
+
+if TYPE_CHECKING:
+    from plugbus._kernel.definition import Definition, Service
+
+__all__ = ("PHASES", "Target", "provider_of", "targets_of")
+
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+_GIVEN: Final = {"listener": 2, "handler": 1, "observer": 1}
+
+
+class Target(NamedTuple):
+    """A callable that is injected: its name, itself, and how many positional parameters are given."""
+
+    name: str
+    call: Callable[..., Any]
+    given: int
+
+
+def targets_of(definition: Definition) -> Iterator[Target]:
+    """List what of a plugin is injected before it can provide anything itself; of a dynamic one, the way in alone."""
+    if definition.register is not None:
+        yield Target("register", definition.register, 1)
+    holders = (definition.target, *definition.parts)
+    for holder in holders:
+        if isinstance(holder, type):
+            yield Target(holder.__qualname__, holder, 0)
+    if not definition.dynamic:
+        yield from _steps(definition.target)
+        for holder in holders:
+            yield from _subscribers(holder)
+
+
+def _steps(holder: object) -> Iterator[Target]:
+    for phase in PHASES:
+        call = getattr(holder, phase, None)
+        if call is not None:
+            yield Target(phase, call, _selfless(holder, phase))
+
+
+def _subscribers(holder: object) -> Iterator[Target]:
+    for declared in declarations(holder):
+        call: Any = declared.call
+        name = getattr(call, "__qualname__", type(call).__qualname__)
+        if isinstance(call, type):
+            yield Target(name, call, 0)
+        elif not isinstance(call, Listener):
+            yield Target(name, call, _GIVEN[declared.kind] + _selfless(holder, getattr(call, "__name__", "")))
+
+
+def _selfless(holder: object, name: str) -> int:
+    """One for a function of a class that is not built yet: its ``self`` is given, too."""
+    return int(isinstance(holder, type) and inspect.isfunction(inspect.getattr_static(holder, name, None)))
+
+
+def provider_of(service: Service) -> Callable[..., Any]:
+    """Return a function that looks like the provider, for checking; it cannot be called before its class is built."""
+    call: Callable[..., Any] = getattr(service.holder, service.attribute)
+    return partial(call, None) if _selfless(service.holder, service.attribute) else call

@@ -1,0 +1,200 @@
+"""One plugin of one kernel, from its discovery to its end.
+
+Owns the plugin's state; what moves it from one state to the next is in ``boot.py`` and ``stop.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast, final
+
+from plugbus._kernel.settings import settings_sources, validate_settings
+from plugbus._kernel.targets import Target, targets_of
+from plugbus.errors import PluginError, PluginGoneError
+from plugbus.lifecycle import PluginState
+from plugbus.log import Logger, plugin_logger
+from plugbus.manifest import plugin_key
+from plugbus.owner import Owner
+from plugbus.plugin import Phase, PluginContext
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from plugbus._kernel.config import Config
+    from plugbus._kernel.definition import Definition
+    from plugbus._kernel.discovery import Loaded, Source
+    from plugbus._kernel.hooks import Registry
+    from plugbus.bus import EventBus
+    from plugbus.manifest import Manifest
+    from plugbus.services import Services
+    from plugbus.tasks import Tasks
+
+    M = TypeVar("M", bound="BaseModel")
+
+__all__ = ("Surroundings", "Unit")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all plugins of one kernel share."""
+
+    bus: EventBus
+    services: Services
+    hooks: Registry
+    config: Config
+    environ: Mapping[str, str]
+    make_tasks: Callable[[Unit], Tasks]
+
+
+@final
+class Unit:
+    """A plugin and everything the kernel knows about it.
+
+    Attributes:
+        source: Where it comes from.
+        id: Its id; as long as that is not known, what names it at its source.
+        state: Where in its life it is.
+        loaded: What was imported.
+        targets: What of it asks for services.
+        events: Event types that are defined in its package.
+        needs: Those it cannot be without, and why.
+        follows: Those that boot before it if they can, and why.
+        root: The one on the way to which the trouble began, when it is blocked, and the way.
+        body: The plugin object, once it is built.
+        parts: What was brought in while it registers; ``None`` once that is over.
+        phase: What it is doing at this moment, for messages.
+        steps: What is to be called at each phase of its life.
+        settings: Its validated settings, if it has a schema for them.
+    """
+
+    __slots__ = (
+        "__weakref__", "_bus", "_services", "_tasks", "body", "boot_seconds", "context", "error", "events", "follows",
+        "id", "loaded", "needs", "owner", "parts", "phase", "reason", "root", "settings", "source", "state", "steps",
+        "surroundings", "targets",
+    )  # fmt: skip
+
+    def __init__(self, source: Source, surroundings: Surroundings) -> None:
+        self.source = source
+        self.id = source.id or source.spec
+        self.state = PluginState.DISCOVERED
+        self.loaded: Loaded | None = None
+        self.targets: tuple[Target, ...] = ()
+        self.events: tuple[type, ...] = ()
+        self.reason = ""
+        self.error: BaseException | None = None
+        self.boot_seconds = 0.0
+        self.needs: dict[Unit, str] = {}
+        self.follows: dict[Unit, str] = {}
+        self.root: tuple[tuple[str, ...], Unit] | None = None
+        self.body: Any = None
+        self.phase = ""
+        self.owner = Owner(self.id)
+        self.owner.active = False
+        self.settings: BaseModel | None = None
+        self.steps: dict[Phase, list[Callable[..., Any]]] = {}
+        self.parts: list[object] | None = None
+        self.surroundings = surroundings
+        self._bus: EventBus | None = None
+        self._services: Services | None = None
+        self._tasks: Tasks | None = None
+        self.context = PluginContext(self)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What it says about itself, once that is known."""
+        return self.loaded.definition.manifest if self.loaded else None
+
+    @property
+    def definition(self) -> Definition:
+        """What it declares."""
+        if self.loaded is None:
+            raise PluginGoneError(self.id, "its definition")
+        return self.loaded.definition
+
+    @property
+    def key(self) -> str:
+        """Its id in the common spelling."""
+        return plugin_key(self.id)
+
+    @property
+    def bus(self) -> EventBus:
+        """Its view of the bus."""
+        if self._bus is None:
+            self._bus = self.surroundings.bus.view(self.owner, self.services)
+        return self._bus
+
+    @property
+    def services(self) -> Services:
+        """Its view of the services."""
+        if self._services is None:
+            self._services = self.surroundings.services.view(self.owner)
+        return self._services
+
+    @property
+    def log(self) -> Logger:
+        """Its logger."""
+        return plugin_logger(self.id)
+
+    @property
+    def tasks(self) -> Tasks:
+        """Where it starts background work."""
+        if self._tasks is None:
+            self._tasks = tasks = self.surroundings.make_tasks(self)
+            self.owner.own(tasks.aclose, what="background tasks")
+        return self._tasks
+
+    @property
+    def tasks_made(self) -> Tasks | None:
+        """Where it started background work, if it did."""
+        return self._tasks
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is ready."""
+        return self.state is PluginState.READY
+
+    def identify(self, loaded: Loaded) -> None:
+        """Take in what was imported: from now on its id is known."""
+        self.loaded = loaded
+        self.targets = tuple(targets_of(loaded.definition))
+        self.id = loaded.definition.manifest.id
+        self.owner = Owner(self.id, manifest=loaded.definition.manifest)
+        self.owner.active = False
+
+    def forget(self) -> None:
+        """Let go of the modules that were imported for it alone."""
+        if self.loaded is not None and self.loaded.forget is not None:
+            self.loaded.forget()
+
+    def settings_as(self, model: type[M]) -> M:
+        """Return its settings, validated by a model."""
+        sources = settings_sources(self.id, self.surroundings.config, self.surroundings.environ)
+        return cast("M", validate_settings(self.id, model, sources).settings)
+
+    def add_part(self, part: object) -> None:
+        """Bring in a module, class or object while it registers."""
+        parts = self._registering("ctx.add")
+        if not any(part is known for known in parts):
+            parts.append(part)
+
+    def add_step(self, phase: Phase, call: F) -> F:
+        """Have something called at a phase of its life."""
+        if self.state is not PluginState.BOOTING:
+            self._registering(f"ctx.{phase}")
+        self.steps.setdefault(phase, []).append(call)
+        return call
+
+    def add_hookspecs(self, namespace: object) -> None:
+        """Bring in hook specifications; they leave with it."""
+        hooks = self.surroundings.hooks
+        names = hooks.add_specs(namespace, self.id)
+        self.owner.own(lambda: hooks.remove_specs(names), what=f"hook specifications {', '.join(names)}")
+
+    def _registering(self, what: str) -> list[object]:
+        if self.parts is None:
+            raise PluginError(self.id, f"{what}() was called too late: it has booted already")
+        return self.parts

@@ -1,0 +1,112 @@
+"""Services of plugins: providing them, and checking the whole graph before anything is built.
+
+Owns the registration of ``@provides`` and of settings; the container itself is ``plugbus.services``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, final
+
+from plugbus._kernel.targets import provider_of
+from plugbus.errors import Problem, ServiceError
+from plugbus.services import Registration, Services
+
+if TYPE_CHECKING:
+    from plugbus._kernel.definition import Service
+    from plugbus._kernel.unit import Unit
+    from plugbus.owner import Owner
+
+__all__ = ("SettingsTypes", "provide", "wiring_problems")
+
+SEPARATOR: Final = ": "
+
+
+@final
+class SettingsTypes:
+    """The settings of each plugin as services, by their class and by the name ``settings``.
+
+    Two plugins may share one class; each gets its own.
+    """
+
+    def __init__(self, services: Services, unit_of: Callable[[Owner], Unit | None]) -> None:
+        self._services = services
+        self._unit_of = unit_of
+        self._known: dict[type, tuple[Registration, set[Unit]]] = {}
+        services.factory(SettingsTypes, self._settings_of, names=("settings",), scope="plugin")
+
+    def _settings_of(self, owner: Owner) -> Any:
+        unit = self._unit_of(owner)
+        if unit is None or unit.settings is None:
+            raise ServiceError("settings", f"{owner.id!r} has no settings", "give the plugin a nested class Settings")
+        return unit.settings
+
+    def enter(self, unit: Unit) -> bool:
+        """Have a plugin's settings known by their class, if it has any; until the last that shares it has left."""
+        model = unit.definition.settings_model
+        if model is None:
+            return False
+        known = self._known.get(model)
+        if known is None:
+            known = self._services.factory(model, self._settings_of, scope="plugin"), set()
+            self._known[model] = known
+        known[1].add(unit)
+        return True
+
+    def leave(self, unit: Unit) -> None:
+        """Take them out again."""
+        model = unit.definition.settings_model
+        known = self._known.get(model) if model is not None else None
+        if model is None or known is None:
+            return
+        known[1].discard(unit)
+        if not known[1]:
+            del self._known[model]
+            known[0].close()
+
+
+def provide(unit: Unit, service: Service, call: Callable[..., Any]) -> Registration:
+    """Register what a plugin provides, as the plugin's own."""
+    provided = service.provided
+    return unit.services.factory(service.type, call, names=(provided.name,), scope=provided.scope)
+
+
+def wiring_problems(units: Sequence[Unit], services: Services) -> dict[str, list[Problem]]:
+    """Check the whole graph of services, as it will be when all these plugins have booted; nothing is built.
+
+    Args:
+        units: The plugins that are to boot, each after those that it needs.
+        services: The container.
+
+    Returns:
+        Problems by plugin id; those that no single plugin has, by the empty string.
+    """
+    planned = [provide(unit, service, provider_of(service)) for unit in units for service in unit.definition.services]
+    try:
+        problems = services.check(_checked(units))
+    finally:
+        for registration in reversed(planned):
+            registration.close()
+    found: dict[str, list[Problem]] = {}
+    known = {unit.id for unit in units}
+    for problem in problems:
+        plugin_id, _, where = problem.where.partition(SEPARATOR)
+        if plugin_id in known:
+            found.setdefault(plugin_id, []).append(Problem(where, problem.message, problem.hint, problem.fatal))
+        else:
+            found.setdefault("", []).append(problem)
+    return found
+
+
+def _checked(units: Iterable[Unit]) -> Iterator[tuple[str, Callable[..., Any], int, Owner]]:
+    """List the targets of those whose services can be known beforehand: no one they wait for provides at run time."""
+    vague: dict[Unit, bool] = {}
+    for unit in units:
+        vague[unit] = any(_is_vague(other, vague) for other in (*unit.needs, *unit.follows))
+        if not vague[unit]:
+            for name, call, given in unit.targets:
+                yield f"{unit.id}{SEPARATOR}{name}", call, given, unit.owner
+
+
+def _is_vague(unit: Unit, vague: Mapping[Unit, bool]) -> bool:
+    return vague.get(unit, False) or (unit.loaded is not None and unit.definition.dynamic)

@@ -1,0 +1,306 @@
+"""The kernel: a bus, services, and plugins with a life.
+
+Owns the public face; the machinery is in ``_kernel/``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, final
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from plugbus._kernel.check import check
+from plugbus._kernel.checkup import check_health
+from plugbus._kernel.preparing import KernelOptions, read
+from plugbus._kernel.rehearsal import Rehearsal
+from plugbus._kernel.runtime import Runtime
+from plugbus._kernel.signals import wait_for_signal
+from plugbus.errors import KernelStartError, Problem
+from plugbus.plugins import KernelPlan, PluginRecord, Plugins, plan_of
+from plugbus.portal import KernelPortal
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import pluggy
+    from anyio.abc import TaskGroup
+
+    from plugbus._kernel.config import ConfigSource
+    from plugbus.bus import EventBus
+    from plugbus.health import KernelHealth
+    from plugbus.services import Services
+
+__all__ = ("Kernel",)
+
+
+@final
+class Kernel:
+    """Runs plugins around one event bus; several kernels may live in one process.
+
+    ``async with`` starts and stops it, in the event loop that runs there, asyncio's or trio's. Each starts once.
+
+    Args:
+        plugins: Plugin classes and objects, modules, and dotted names such as ``"shop.products:Products"``.
+        enabled: The allow list for entry points (group ``plugbus.plugins``) and *plugin_dirs*: nothing else of them
+            is imported. ``[kernel] enabled`` of *config* and then ``PLUGBUS_ENABLED`` go over it; in each a plain
+            list replaces, ``+id`` adds, ``-id`` takes out.
+        required: Ids without which the kernel does not start.
+        plugin_dirs: Folders with a folder, or a module, for each plugin.
+        config: A TOML file or a mapping: a table ``[kernel]`` with *plugins*, *enabled*, *required*, *plugin_dirs*,
+            and a table ``[plugins.<id>]`` with settings. The environment (``PLUGBUS_<ID>__<KEY>``) goes over a
+            file, a mapping goes over the environment.
+        checked: Check what subscribers do, and name the one that breaks the contract; for tests and development.
+        boot_timeout_seconds: Time for each plugin to boot, in seconds.
+        drain_seconds: Time for the whole shutdown, in seconds; each plugin may take half of what is left.
+
+    Raises:
+        ValueError: If a time is not above zero.
+        KernelStartError: On entering, if the configuration cannot be used or a required plugin is not ready;
+            everything that had started is rolled back then.
+
+    Example:
+        >>> import anyio
+        >>> from plugbus import Event, Kernel, Plugin, observes
+        >>> class OrderPlaced(Event):
+        ...     order_id: int
+        >>> class Audit(Plugin):
+        ...     @observes(OrderPlaced)
+        ...     def note(self, event: OrderPlaced) -> None:
+        ...         print("order", event.order_id)
+        >>> async def main() -> None:
+        ...     async with Kernel(plugins=[Audit]) as kernel:
+        ...         await kernel.bus.aemit(OrderPlaced(order_id=1))
+        >>> anyio.run(main)
+        order 1
+    """
+
+    def __init__(
+        self,
+        plugins: Iterable[object] = (),
+        *,
+        enabled: Iterable[str] = (),
+        required: Iterable[str] = (),
+        plugin_dirs: Iterable[str | os.PathLike[str]] = (),
+        config: ConfigSource = None,
+        checked: bool = False,
+        boot_timeout_seconds: float = 30.0,
+        drain_seconds: float = 10.0,
+    ) -> None:
+        for name, seconds in (("boot_timeout_seconds", boot_timeout_seconds), ("drain_seconds", drain_seconds)):
+            if not seconds > 0:  # this way round, NaN fails too
+                raise ValueError(f"Kernel({name}={seconds!r}): must be above zero; use math.inf for no limit")
+        self._options = KernelOptions(
+            tuple(plugins), tuple(enabled), tuple(required), tuple(map(Path, plugin_dirs)), config, checked,
+            boot_timeout_seconds, drain_seconds,
+        )  # fmt: skip
+        self._runtime = Runtime(self._options)
+        self._plugins = Plugins(self._runtime)
+        self._stack: AsyncExitStack | None = None
+        self._portal: BlockingPortal | None = None
+        self._tasks: TaskGroup | None = None
+        self._stop: anyio.Event | None = None
+        self._reason = ""
+
+    @property
+    def bus(self) -> EventBus:
+        """The event bus; the host may subscribe before the kernel starts."""
+        return self._runtime.bus
+
+    @property
+    def services(self) -> Services:
+        """The services; the host provides its own before the kernel starts."""
+        return self._runtime.services
+
+    @property
+    def plugins(self) -> Plugins:
+        """All plugins by their ids."""
+        return self._plugins
+
+    @property
+    def pm(self) -> pluggy.PluginManager:
+        """The pluggy registry that holds every plugin; adapters add their hook specifications to it."""
+        return self._runtime.hooks
+
+    async def __aenter__(self) -> Self:
+        if self._stack is not None:
+            problem = Problem("kernel", "has been started before", "make a new Kernel for each start")
+            raise KernelStartError([problem])
+        self._stack = AsyncExitStack()
+        self._stop = anyio.Event()
+        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        self._portal = await self._stack.enter_async_context(BlockingPortal())
+        self.bus.attach_portal(self._portal)
+        try:
+            await self._runtime.start(self._tasks)
+        except BaseException:
+            await self._end("the start failed")
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._end(self._reason)
+
+    async def _end(self, reason: str) -> None:
+        """Shut down; what the body raised is not shown to the task group, which would wrap it into a group."""
+        await self._runtime.stop(reason)
+        self.bus.attach_portal(None)
+        if self._stack is None or self._portal is None or self._tasks is None:
+            return
+        with anyio.CancelScope(shield=True):
+            await self._portal.stop(cancel_remaining=True)
+        self._tasks.cancel_scope.cancel()
+        await self._stack.__aexit__(None, None, None)
+
+    async def load(self, spec: object) -> PluginRecord:
+        """Load one more plugin while the kernel runs; as :meth:`Plugins.load`.
+
+        Args:
+            spec: What ``Kernel(plugins=[...])`` takes; or the id of a plugin that is known and not ready.
+
+        Raises:
+            PluginError: If it cannot be imported, wired or booted; nothing is left of it but its record.
+        """
+        return await self._plugins.load(spec)
+
+    async def unload(self, plugin_id: str, *, cascade: bool = False) -> tuple[str, ...]:
+        """Unload a plugin while the kernel runs; as :meth:`Plugins.unload`.
+
+        Args:
+            plugin_id: Which.
+            cascade: Unload those that need it, too, before it.
+
+        Raises:
+            PluginNotFoundError: If there is none of this id.
+            PluginInUseError: If others need it, and *cascade* is false.
+            PluginError: If it is not ready.
+        """
+        return await self._plugins.unload(plugin_id, cascade=cascade)
+
+    async def health(self, *, timeout_seconds: float = 5.0) -> KernelHealth:
+        """Ask each plugin how it is, all at once, and add what the kernel has seen.
+
+        Args:
+            timeout_seconds: Time for each plugin to answer, in seconds; one that does not is down.
+        """
+        return await check_health(self._runtime, timeout_seconds)
+
+    def check(self) -> list[Problem]:
+        """Return everything that is wrong or odd, all at once, without booting anything.
+
+        Plugins that are enabled are imported, which takes time and opens files; in async code call it in a thread.
+
+        Example:
+            >>> from plugbus import Manifest, Plugin
+            >>> class Shop(Plugin):
+            ...     manifest = Manifest(id="shop", requires=["catalog>=1.0"])
+            >>> print(*Kernel(plugins=[Shop]).check())
+            plugin 'shop': blocked: it requires catalog>=1.0, which is not there
+        """
+        return check(self._runtime)
+
+    def explain(self) -> KernelPlan:
+        """Return which plugins there are, in which order they boot, and why.
+
+        Before the kernel has started, the plugins that are enabled are imported for this.
+
+        Raises:
+            KernelStartError: If the configuration cannot be used.
+        """
+        if self._runtime.fleet is not None:
+            return plan_of(self._runtime.fleet.ready, self._runtime.named_units())
+        rehearsal = Rehearsal(self._runtime, read(self._options))
+        try:
+            return plan_of(rehearsal.ordered, [(unit.id, unit) for unit in rehearsal.units.values()])
+        finally:
+            rehearsal.close()
+
+    def stop(self, reason: str = "") -> None:
+        """Have :meth:`serve` return, so that the kernel shuts down; from the event loop.
+
+        Args:
+            reason: Why, for ``KernelStopping``.
+        """
+        self._reason = reason
+        if self._stop is not None:
+            self._stop.set()
+
+    async def serve(self) -> str:
+        """Wait until SIGTERM, SIGINT or :meth:`stop`; then leave ``async with``, and the kernel drains.
+
+        Only the main thread can receive signals.
+
+        Returns:
+            The name of the signal; empty if there was none.
+
+        Raises:
+            KernelStartError: If the kernel has not been started.
+        """
+        if self._stop is None:
+            raise KernelStartError([Problem("kernel.serve()", "the kernel is not running", "use `async with kernel`")])
+        name = await wait_for_signal(self._stop)
+        self._reason = self._reason or name
+        return name
+
+    def run(
+        self, *, backend: Literal["asyncio", "trio"] = "asyncio", backend_options: dict[str, Any] | None = None
+    ) -> None:
+        """Start, serve until SIGTERM or SIGINT, shut down: the whole life of a process, from its main thread.
+
+        Where threads were abandoned that still hang, the process is ended here with exit code 0, because the
+        interpreter would wait for them for ever.
+
+        Args:
+            backend: The event loop.
+            backend_options: As of ``anyio.run``.
+
+        Raises:
+            KernelStartError: If it does not start.
+        """
+        anyio.run(self._serve, backend=backend, backend_options=backend_options)
+        if self._runtime.threads_abandoned():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+    async def _serve(self) -> None:
+        async with self:
+            await self.serve()
+
+    def portal(self, *, lazy: bool = False, backend: Literal["asyncio", "trio"] = "asyncio") -> KernelPortal:
+        """Run the kernel in a thread of its own, for sync code.
+
+        Args:
+            lazy: Start on first use, and once per process: what was started before a fork is started anew after it.
+            backend: The event loop.
+
+        Example:
+            >>> with Kernel().portal() as kernel:
+            ...     kernel.bus.emit("tick")
+            'tick'
+        """
+        return KernelPortal(self, self._again, lazy=lazy, backend=backend)
+
+    def _again(self) -> Kernel:
+        """Return a new kernel with the same arguments."""
+        options = self._options
+        return Kernel(
+            options.plugins,
+            enabled=options.enabled,
+            required=options.required,
+            plugin_dirs=options.plugin_dirs,
+            config=options.config,
+            checked=options.checked,
+            boot_timeout_seconds=options.boot_timeout_seconds,
+            drain_seconds=options.drain_seconds,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Kernel with {len(self._plugins)} plugins>"

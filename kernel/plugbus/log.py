@@ -1,0 +1,67 @@
+"""The logger that plugins ask for: structlog's, bound with the plugin's id.
+
+How lines look and where they go is the host's choice (``structlog.configure``); nothing is configured here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, Self, cast
+
+import structlog
+
+__all__ = ("Logger", "plugin_logger")
+
+
+class Logger(Protocol):
+    """What a plugin logs with; ask for it as ``log: Logger``, or by the name ``log`` or ``logger``.
+
+    Each method takes what happened in a few words, and the facts as keyword arguments.
+
+    Example:
+        >>> import structlog.testing
+        >>> with structlog.testing.capture_logs() as lines:
+        ...     plugin_logger("shop").info("order placed", order_id=7)
+        >>> lines
+        [{'plugin': 'shop', 'order_id': 7, 'event': 'order placed', 'log_level': 'info'}]
+    """
+
+    def bind(self, **facts: Any) -> Self:
+        """Return a logger that adds these facts to each line."""
+        ...
+
+    def debug(self, event: str, /, *args: Any, **facts: Any) -> Any:
+        """Log what helps whoever looks for a mistake."""
+        ...
+
+    def info(self, event: str, /, *args: Any, **facts: Any) -> Any:
+        """Log what happened in the normal course of things."""
+        ...
+
+    def warning(self, event: str, /, *args: Any, **facts: Any) -> Any:
+        """Log what somebody should look at some day."""
+        ...
+
+    def error(self, event: str, /, *args: Any, **facts: Any) -> Any:
+        """Log what went wrong."""
+        ...
+
+    def exception(self, event: str, /, *args: Any, **facts: Any) -> Any:
+        """Log what went wrong, with the traceback of the error being handled."""
+        ...
+
+    def critical(self, event: str, /, *args: Any, **facts: Any) -> Any:
+        """Log what keeps the service from working."""
+        ...
+
+
+def plugin_logger(plugin_id: str) -> Logger:
+    """Return the logger of one plugin.
+
+    Args:
+        plugin_id: Its id, which each line carries as ``plugin``.
+
+    Example:
+        >>> hasattr(plugin_logger("shop"), "bind")
+        True
+    """
+    return cast("Logger", structlog.get_logger(f"plugbus.{plugin_id}", plugin=plugin_id))

@@ -1,0 +1,189 @@
+"""A plugin's settings: sources one over the other, problems with key and source, secrets never printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from plugbus._kernel.config import read_config
+from plugbus._kernel.settings import SettingsSource, settings_sources, validate_settings, variable_name
+from plugbus.errors import KernelStartError, SettingsError
+
+
+class Mail(BaseModel):
+    host: str = "localhost"
+    port: int = 25
+
+
+class Settings(BaseModel):
+    max_items: int = 100
+    names: list[str] = []
+    limits: dict[str, int] = {}
+    mail: Mail = Mail()
+    backup: Mail | None = None
+    api_key: SecretStr | None = None
+    mode: str = Field(default="fast", alias="Mode")
+
+
+def validated(*sources: SettingsSource, model: type[BaseModel] = Settings):
+    return validate_settings("shop", model, sources)
+
+
+def environment(**variables: str) -> SettingsSource:
+    return SettingsSource("environment", {f"PLUGBUS_SHOP__{name}": text for name, text in variables.items()}, "PLUGBUS_SHOP__")
+
+
+def test_without_sources_there_are_the_defaults() -> None:
+    found = validated()
+
+    assert found.settings == Settings()
+    assert found.origins == {}
+
+
+def test_environment_goes_over_a_file_and_under_an_argument(tmp_path: Path) -> None:
+    """Arguments over environment over file over defaults."""
+    file = tmp_path / "plugbus.toml"
+    file.write_text("[plugins.shop]\nmax_items = 1\nnames = ['file']\n")
+    environ = {"PLUGBUS_SHOP__MAX_ITEMS": "2", "PLUGBUS_OTHER__MAX_ITEMS": "9"}
+
+    over_file = validated(*settings_sources("shop", read_config(file), environ))
+    stated = {"plugins": {"shop": {"max_items": 3}}}
+    under_argument = validated(*settings_sources("shop", read_config(stated), environ))
+
+    assert (over_file.settings.max_items, over_file.settings.names) == (2, ["file"])
+    assert over_file.origins == {("max_items",): "PLUGBUS_SHOP__MAX_ITEMS", ("names",): str(file)}
+    assert under_argument.settings.max_items == 3
+
+
+def test_nested_tables_are_laid_one_over_the_other() -> None:
+    below = SettingsSource("file", {"mail": {"host": "mx", "port": 26}})
+
+    found = validated(below, environment(MAIL__PORT="27"))
+
+    assert found.settings.mail == Mail(host="mx", port=27)
+    assert found.origins["mail", "port"] == "PLUGBUS_SHOP__MAIL__PORT"
+
+
+def test_the_environment_gives_lists_mappings_and_models_as_json() -> None:
+    found = validated(environment(NAMES='["a", "b"]', LIMITS__CPU="4", BACKUP='{"host": "b"}', MODE="[slow]"))
+
+    assert found.settings.names == ["a", "b"]
+    assert found.settings.limits == {"cpu": 4}
+    assert found.settings.backup == Mail(host="b")
+    assert found.settings.mode == "[slow]"
+
+
+def test_an_alias_and_its_field_are_one_key() -> None:
+    found = validated(SettingsSource("file", {"Mode": "slow"}), environment(MODE="sure"))
+
+    assert found.settings.mode == "sure"
+
+
+def test_each_problem_names_its_key_and_its_source() -> None:
+    file = SettingsSource("plugbus.toml", {"max_items": "many", "mail": {"prot": 1}, "nmaes": []})
+
+    with pytest.raises(SettingsError) as caught:
+        validated(file, environment(MAIL__PORT="high", API="x", NAMES__0="y", LIMITS="[broken"))
+
+    told = {problem.where: problem for problem in caught.value.problems}
+    assert set(told) == {"max_items", "mail.prot", "nmaes", "mail.port", "api", "names.0", "limits"}
+    assert told["max_items"].hint == "from plugbus.toml"
+    assert told["mail.port"].hint == "from PLUGBUS_SHOP__MAIL__PORT"
+    assert "did you mean names?" in told["nmaes"].message
+    assert "did you mean port?" in told["mail.prot"].message
+
+
+def test_a_required_key_that_nobody_gives_says_where_to_set_it() -> None:
+    class Needy(BaseModel):
+        url: str
+
+    with pytest.raises(SettingsError, match=r"plugins\.shop\.url or PLUGBUS_SHOP__URL"):
+        validated(model=Needy)
+
+
+def test_a_model_may_say_itself_what_becomes_of_unknown_keys() -> None:
+    class Open(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        one: int = 1
+
+    class Closed(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+    found = validated(SettingsSource("file", {"two": 2}), environment(THREE="3"), model=Open)
+
+    assert found.settings.model_extra == {"two": 2, "three": "3"}
+    with pytest.raises(SettingsError, match="two"):
+        validated(SettingsSource("file", {"two": 2}), model=Closed)
+
+
+def test_secrets_are_in_no_message_and_no_traceback() -> None:
+    """A planted canary, echoed by a field's validator and by the model's own, is nowhere to be read."""
+    canary = "canary-5f3a"
+
+    class Leaky(BaseModel):
+        api_key: SecretStr
+        other: list[str] = []
+
+        @field_validator("api_key", mode="before")
+        @classmethod
+        def echo(cls, value: str) -> str:
+            raise ValueError(f"{value} is too short")
+
+    class Whole(BaseModel):
+        api_key: str = ""
+
+        @model_validator(mode="after")
+        def echo(self) -> Whole:
+            raise ValueError(f"cannot use {self.api_key}")
+
+    for model in (Leaky, Whole):
+        source = SettingsSource("file", {"api_key": canary})
+        with pytest.raises(SettingsError) as caught:
+            validated(source, model=model)
+        assert "***" in str(caught.value)
+        assert canary not in str(caught.value) + repr(caught.value) + repr(source)
+        assert caught.value.__suppress_context__
+    assert canary not in repr(read_config({"plugins": {"shop": {"api_key": canary}}}))
+
+
+def test_values_inside_lists_are_masked_too() -> None:
+    class Lists(BaseModel):
+        tokens: list[str] = []
+
+        @model_validator(mode="after")
+        def echo(self) -> Lists:
+            raise ValueError(f"cannot use {self.tokens[0]}")
+
+    with pytest.raises(SettingsError, match=r"cannot use \*\*\*"):
+        validated(SettingsSource("file", {"tokens": ["canary-77"]}), model=Lists)
+
+
+def test_a_variable_is_named_after_the_plugin_and_the_key() -> None:
+    assert variable_name("order-mail", "smtp", "host") == "PLUGBUS_ORDER_MAIL__SMTP__HOST"
+
+
+@pytest.mark.parametrize(
+    ("config", "phrase"),
+    [
+        ({"plugins": []}, "must be a table"),
+        ({"plugins": {"shop": 1}}, "must be a table"),
+        ({"plugins": {"Shop": {}}}, "is not a plugin id"),
+        ({"plugins": {"a-b": {}, "a_b": {}}}, "is there twice"),
+        ({"kernel": {"enable": []}}, "kernel.enable in argument"),
+        ({"kernel": {"enabled": "shop"}}, "kernel.enabled in argument"),
+    ],
+)
+def test_a_configuration_of_another_shape_is_refused(config: dict[str, object], phrase: str) -> None:
+    with pytest.raises(KernelStartError, match=phrase):
+        read_config(config)
+
+
+def test_a_configuration_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("= 1")
+
+    with pytest.raises(KernelStartError, match=r"bad\.toml: TOMLDecodeError"):
+        read_config(tmp_path / "bad.toml")
+    with pytest.raises(KernelStartError, match="FileNotFoundError"):
+        read_config(tmp_path / "none.toml")
