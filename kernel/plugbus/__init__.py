@@ -46,9 +46,18 @@ from plugbus.errors import (
 from plugbus.event_types import EventType, event, event_type
 from plugbus.events import Event, NamedEvent, Request, replace
 from plugbus.explain import Plan, PlanStep
+from plugbus.health import Health, KernelHealth, PluginHealth
+from plugbus.hookspecs import hookimpl, hookspec
 from plugbus.instrument import Instrument, Watched
+from plugbus.kernel import Kernel
+from plugbus.lifecycle import KernelReady, KernelStopping, PluginFailed, PluginReady, PluginState, PluginUnloaded
+from plugbus.log import Logger
+from plugbus.manifest import Manifest
 from plugbus.options import ABSENT, Breaker
 from plugbus.owner import Owner
+from plugbus.plugin import Plugin, PluginContext, provides
+from plugbus.plugins import KernelPlan, PluginRecord, Plugins, PluginStep
+from plugbus.portal import KernelPortal
 from plugbus.statistics import BusStatistics, PluginStatistics
 from plugbus.stream import EventStream, StreamStatistics
 from plugbus.subscribers import AsyncNextFn, Declaration, Listener, NextFn, answers, declarations, listens, observes
