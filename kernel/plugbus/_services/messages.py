@@ -12,7 +12,17 @@ from plugbus._services.providers import Provider
 from plugbus._services.registry import Registry
 from plugbus.errors import Problem
 
-__all__ = ("ambiguous", "cycle", "duplicate", "missing", "not_by_name", "same_thing", "too_short", "where_is")
+__all__ = (
+    "ambiguous",
+    "cycle",
+    "duplicate",
+    "hint_for",
+    "missing",
+    "not_by_name",
+    "same_thing",
+    "too_short",
+    "where_is",
+)
 
 Where = str | Callable[..., Any]
 
@@ -24,31 +34,31 @@ def where_is(where: Where, parameter: Parameter) -> str:
     return f"{where if isinstance(where, str) else place(where)}({parameter})"
 
 
-def missing(where: Where, parameter: Parameter, registry: Registry) -> Problem:
+def missing(where: Where, parameter: Parameter, hint: str) -> Problem:
     """Nothing provides it."""
-    told = where_is(where, parameter)
-    if parameter.type is BY_NAME:
-        return _missing_by_name(told, parameter, registry)
-    wanted = label(parameter.type, parameter.named)
-    hints = [_did_you_mean(wanted, [provider.label for provider in registry.providers()])]
-    hints += [
-        f"{provider.label} is one: register it as {label(parameter.type)} too"
-        for provider in registry.providers()
-        if parameter.named is None and _is_subclass(provider.type, parameter.type)
-    ][:3]
-    hints.append("register it with services.value or services.factory")
-    return Problem(told, f"nothing provides {wanted}", "; ".join(filter(None, hints)))
-
-
-def _missing_by_name(told: str, parameter: Parameter, registry: Registry) -> Problem:
-    nearest = _did_you_mean(parameter.name, registry.parameter_names())
-    if parameter.unresolved is None:
+    if parameter.type is not BY_NAME:
+        what = f"nothing provides {label(parameter.type, parameter.named)}"
+    elif parameter.unresolved is None:
         what = f"no service is named {parameter.name!r}, and it has no annotation"
-        hint = "annotate it, or register a service with this name"
     else:
         what = f"its annotation {parameter.unresolved!r} cannot be resolved, and no service is named {parameter.name!r}"
-        hint = "import the type at run time, not under TYPE_CHECKING alone, and outside of functions"
-    return Problem(told, what, "; ".join(filter(None, [nearest, hint])))
+    return Problem(where_is(where, parameter), what, hint)
+
+
+def hint_for(parameter: Parameter, registry: Registry) -> str:
+    """What comes close to something that is missing, and what to do; it looks at every provider."""
+    if parameter.type is BY_NAME:
+        nearest = _did_you_mean(parameter.name, registry.parameter_names())
+        if parameter.unresolved is None:
+            return nearest + "annotate it, or register a service with this name"
+        return nearest + "import the type at run time, not under TYPE_CHECKING alone, and outside of functions"
+    wanted = label(parameter.type, parameter.named)
+    providers = registry.providers()
+    hint = _did_you_mean(wanted, [provider.label for provider in providers])
+    fits = [provider.label for provider in providers if _is_subclass(provider.type, parameter.type)]
+    if fits and parameter.named is None:
+        hint += f"{fits[0]} is one: register it as {label(parameter.type)} too; "
+    return hint + "register it with services.value or services.factory"
 
 
 def ambiguous(where: Where, parameter: Parameter, found: Sequence[Provider]) -> Problem:
@@ -97,7 +107,7 @@ def _did_you_mean(name: str, known: list[str]) -> str:
     from difflib import get_close_matches  # only for those who made a mistake
 
     nearest = get_close_matches(name, dict.fromkeys(known), n=3)
-    return f"did you mean {' or '.join(nearest)}?" if nearest else ""
+    return f"did you mean {' or '.join(nearest)}? " if nearest else ""
 
 
 def _is_subclass(type_: Any, base: Any) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._services import messages
+from plugbus._services.annotations import BY_NAME
 from plugbus._services.parameters import Parameter
 from plugbus._services.providers import LIFETIMES, Provider
 from plugbus._services.stores import ABSENT, Claim, Store
@@ -68,7 +69,7 @@ class Planner:
         problems: What is wrong; nothing may be built if there are any.
     """
 
-    __slots__ = ("_container", "_dry", "_layers", "_overrides", "_path", "_steps", "order", "problems")
+    __slots__ = ("_container", "_dry", "_hints", "_layers", "_overrides", "_path", "_steps", "order", "problems")
 
     def __init__(self, container: Container, *, dry: bool = False) -> None:
         self._container, self._dry = container, dry
@@ -76,6 +77,7 @@ class Planner:
         self._layers = {override.provider: layer for layer, override in enumerate(self._overrides)}
         self._path: list[Step] = []
         self._steps: dict[tuple[Provider, Owner | None], Step] = {}
+        self._hints: dict[tuple[Any, str | None, bool], str] = {}
         self.order: list[Step] = []
         self.problems: list[Problem] = []
 
@@ -165,5 +167,13 @@ class Planner:
             return None
         if parameter.optional:
             return Fixed(None)
-        self.problems.append(messages.missing(where, parameter, self._container.registry))
+        self.problems.append(messages.missing(where, parameter, self._hint(parameter)))
         return None
+
+    def _hint(self, parameter: Parameter) -> str:
+        """Look for what comes close once, however many ask for it."""
+        name = parameter.name if parameter.type is BY_NAME else parameter.named
+        key = parameter.type, name, parameter.unresolved is None
+        if key not in self._hints:
+            self._hints[key] = messages.hint_for(parameter, self._container.registry)
+        return self._hints[key]
