@@ -8,25 +8,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError as FutureCancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
-import anyio
-
 from plugbus._chain.book import Book
 from plugbus._chain.breaking import BreakerState
+from plugbus._chain.bridge import Bridge
 from plugbus._chain.compile import Cast, compile_async, compile_sync
 from plugbus._chain.dispatch import ByKey, by_name
 from plugbus._chain.failures import Failures, ListenerFailed
 from plugbus._chain.links import Entry
-from plugbus._chain.order import Placed, in_order
+from plugbus._chain.order import Placed, Roles, in_order
+from plugbus._chain.shelves import ANY
 from plugbus._chain.steps import Surroundings, step_for
 from plugbus._chain.sticky import Sticky
 from plugbus._chain.targets import ROOTS
 from plugbus._chain.watching import awatched, watched
-from plugbus._threads import back_to_loop, in_worker_thread, outcome
-from plugbus.errors import DuplicateHandlerError, EmitCancelled, EventTypeError, SubscriptionError, SyncEmitError
+from plugbus.errors import DuplicateHandlerError, EventTypeError, SubscriptionError
 from plugbus.event_types import EventType, event_type
 from plugbus.events import NamedEvent
 from plugbus.options import ABSENT
@@ -34,8 +32,6 @@ from plugbus.owner import Owner
 from plugbus.registry import Pattern, TypeRegistry, is_pattern
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
     from plugbus._chain.register import Prepared
     from plugbus._chain.shelves import Shelves
     from plugbus._chain.steps import Step
@@ -63,7 +59,7 @@ class Core:
         self.compiled: dict[Mode, dict[type, Entry]] = {mode: {} for mode in MODES}
         self.registry = TypeRegistry()
         self.book = Book()
-        self.portal: BlockingPortal | None = None
+        self.bridge = Bridge()
         self.instruments: tuple[Instrument, ...] = ()
         self.failures = Failures(partial(self._announce, "emit"), partial(self._announce, "aemit"))
         self.sticky = Sticky()
@@ -75,15 +71,9 @@ class Core:
         return self.book.shelves
 
     def heard(self, cls: type) -> list[Subscription]:
-        """Return everybody who may hear a type, whatever the key; for finding a culprit."""
+        """Return everybody who may hear a type, whatever the key, in order; for finding a culprit."""
         with self.lock:
-            return [item for item in self.book if cls is NamedEvent or cls in self.heard_by(item)]
-
-    def start_soon(self, function: Callable[..., Any], *args: Any) -> None:
-        """Start work on the kernel's loop from a function of it that cannot wait."""
-        if self.portal is None:
-            raise SyncEmitError("a sticky event", "subscribe from a thread, or before it is emitted")
-        self.portal.start_task_soon(function, *args)
+            return [item for item, _ in self.roles(event_type(cls), ANY).in_order()]
 
     def subscribe(
         self, kind: Kind, targets: tuple[Target, ...], options: Options, owner: Owner, ready: Prepared
@@ -137,11 +127,11 @@ class Core:
                 self._check_handler(subscription, declared)
 
     def _check_handler(self, subscription: Subscription, declared: EventType) -> None:
-        for other in self.shelves.exactly(declared.cls, subscription.options.key):
+        key = subscription.options.key
+        for other in self.shelves.exactly(declared.cls, key):
             if other.kind == "handler":
-                key = None if subscription.options.key is ABSENT else subscription.options.key
                 first, second = (f"{item.name!r} of plugin {item.plugin!r}" for item in (other, subscription))
-                raise DuplicateHandlerError(declared.name, first, second, key)
+                raise DuplicateHandlerError(declared.name, first, second, None if key is ABSENT else key)
 
     def _check_order(self, subscription: Subscription) -> None:
         for cls in self.heard_by(subscription):
@@ -244,64 +234,42 @@ class Core:
         around = Surroundings(declared, self.checked, self.instruments, self.failures)
         cast = self._cast(declared, around, key, name)
         is_async = mode in ("aemit", "acall")
-        entry = (compile_async if is_async else compile_sync)(cast, around, self.through_loop)
+        entry = (compile_async if is_async else compile_sync)(cast, around, self.bridge.through_loop)
         if declared.sticky:
             entry = self.sticky.remembering(entry, is_async=is_async)
         for instrument in self.instruments:
             wrap = awatched if is_async else watched
-            entry = Entry(wrap(entry.first, instrument, None, declared), entry.rest)
+            entry = (wrap(entry[0], instrument, None, declared), entry[1])
         return entry
 
     def _cast(self, declared: EventType, around: Surroundings, key: object, name: str | None) -> Cast:
         def steps(placed: Iterable[Placed]) -> tuple[Step, ...]:
             return tuple(step_for(subscription, around) for subscription, _ in placed)
 
-        listeners, handler, observers = self.roles(declared, key, name)
+        listeners, handlers, observers = self.roles(declared, key, name)
         return Cast(
             steps(listeners),
-            handler and step_for(handler, around),
-            steps(item for item in observers if item[0].options.inside),
-            steps(item for item in observers if not item[0].options.inside),
+            step_for(handlers[0], around) if handlers else None,
+            steps(item for item in observers if item[0].inside),
+            steps(item for item in observers if not item[0].inside),
         )
 
-    def roles(
-        self, declared: EventType, key: object = ABSENT, name: str | None = None
-    ) -> tuple[list[Placed], Subscription | None, list[Placed]]:
-        """Return who hears an event: the listeners in order, the handler, the observers in order."""
+    def roles(self, declared: EventType, key: object = ABSENT, name: str | None = None) -> Roles:
+        """Return who hears an event: the listeners in order, the handlers by key first, the observers in order."""
         heard = self.shelves.hearing(declared, key, name)
         listeners = in_order(declared.name, (item for item in heard if item.kind == "listener"))
         observers = in_order(declared.name, (item for item in heard if item.kind == "observer"))
         handlers = [item for item in heard if item.kind == "handler" and self.answers(item, declared)]
-        keyed = [item for item in handlers if item.options.key is not ABSENT]
-        return listeners, next(iter(keyed or handlers), None), observers
+        return Roles(listeners, sorted(handlers, key=lambda item: item.options.key is ABSENT), observers)
 
     @staticmethod
     def answers(handler: Subscription, declared: EventType) -> bool:
         """Tell whether a handler is for this very request rather than for a base class of it."""
-        return any(target is declared.cls or target in (declared.name, *declared.aliases) for target in handler.events)
+        return declared.cls in handler.events
 
     def _announce(self, mode: Mode, failure: ListenerFailed) -> Any:
         first, rest = self.entry(mode, ListenerFailed, HOST)
         return first(failure, rest)
-
-    def through_loop(self, acall: Callable[[Any], Any], event: Any) -> Any:
-        """Run an async call from a thread: on the loop it works for, the kernel's, or one made for it."""
-        if in_worker_thread():
-            return back_to_loop(acall, event)
-        if self.portal is None:
-            return anyio.run(awaiting, acall, event)
-        try:
-            done, value = self.portal.call(outcome, acall, event)
-        except FutureCancelledError:
-            raise EmitCancelled(event_type(type(event)).name) from None
-        if done:
-            return value
-        raise value
-
-
-async def awaiting(acall: Callable[[Any], Any], event: Any) -> Any:
-    """Await a call; what it returns need not be a coroutine."""
-    return await acall(event)
 
 
 def _check_mode(mode: Mode, declared: EventType) -> None:

@@ -41,14 +41,16 @@ class Overrun(Exception):  # noqa: N818 - never leaves the kernel; the caller kn
 class _Permit:
     """What an emit holds while a worker thread runs for it; dead once the hop is over."""
 
-    __slots__ = ("active", "cancelled_class", "event", "threads")
+    __slots__ = ("active", "cancelled_class", "threads")
 
-    def __init__(self, threads: Threads, event: object) -> None:
+    def __init__(self, threads: Threads) -> None:
         self.threads = threads
-        self.event = event
         self.active = True
         self.cancelled_class = anyio.get_cancelled_exc_class()
 
+
+_route: ContextVar[tuple[type, ...]] = ContextVar("plugbus_route", default=())
+"""The types of the events that led from thread to loop to thread, for showing a loop of emits."""
 
 _held: ContextVar[tuple[_Permit, ...]] = ContextVar("plugbus_held", default=())
 
@@ -80,13 +82,14 @@ class Threads:
             PluginStuckError: If too many threads of the plugin were abandoned and still run.
             EmitLoopError: If emits have led from thread to thread too many times.
         """
-        held = self._admit(event)
-        permit = _Permit(self, event)
-        mark = _held.set((*held, permit))
+        held = self._admit()
+        permit = _Permit(self)
+        mark, route = _held.set((*held, permit)), _route.set((*_route.get(), type(event)))
         try:
             return await anyio.to_thread.run_sync(call, event, limiter=self._limiter(held))
         finally:
             permit.active = False
+            _route.reset(route)
             _held.reset(mark)
 
     async def run_bounded(self, call: Callable[[Any], T], event: object, seconds: float) -> T:
@@ -95,8 +98,8 @@ class Threads:
         Raises:
             Overrun: If the call was still running, or still waiting for a permit, when its time was up.
         """
-        held = self._admit(event)
-        permit = _Permit(self, event)
+        held = self._admit()
+        permit = _Permit(self)
         job = _Job(self, call, anyio.lowlevel.current_token())
         deadline = anyio.current_time() + seconds
         mark = _held.set((*held, permit))
@@ -116,13 +119,12 @@ class Threads:
         job.abandon()
         raise Overrun
 
-    def _admit(self, event: object) -> tuple[_Permit, ...]:
+    def _admit(self) -> tuple[_Permit, ...]:
         if self.abandoned >= self.limit:
             raise PluginStuckError(self.plugin, self.abandoned, self.limit)
         held = tuple(permit for permit in _held.get() if permit.active)
         if len(held) >= MAX_NESTED_HOPS:
-            names = [event_type(type(permit.event)).name for permit in held]
-            raise EmitLoopError(tuple(dict.fromkeys(names)))
+            raise EmitLoopError(tuple(dict.fromkeys(event_type(cls).name for cls in _route.get())))
         return held
 
     def _limiter(self, held: tuple[_Permit, ...]) -> anyio.CapacityLimiter:
@@ -201,10 +203,13 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
     Nothing new starts below a cancelled scope, on trio and on asyncio alike.
     """
     anyio.from_thread.check_cancelled()
+    mark = _route.set((*_route.get(), type(event)))
     try:
         done, value = anyio.from_thread.run(outcome, call, event)
     except FutureCancelledError:
         _raise_cancelled()
+    finally:
+        _route.reset(mark)
     if done:
         return value
     raise value
@@ -212,6 +217,9 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
 
 async def outcome(call: Callable[[Any], Any], event: object) -> tuple[bool, Any]:
     """Carry an interrupt back as a value: raised in a task of its own it would end the loop before its emitter saw it."""
+    with anyio.CancelScope():
+        pass  # on asyncio a cancel after the thread's check and before this task began reaches it only so
+    await anyio.lowlevel.checkpoint_if_cancelled()
     try:
         return True, await call(event)
     except (KeyboardInterrupt, SystemExit) as interrupt:

@@ -49,7 +49,9 @@ class EventBus(Managing, Subscribing):
 
     def __init__(self, *, checked: bool = False, services: Services | None = None, clock: Clock | None = None) -> None:
         core = Core(checked=checked) if clock is None else Core(checked=checked, monotonic=clock.monotonic)
-        self._share(core, Owner("host"), services)
+        owner = Owner("host")
+        owner.active = True
+        self._share(core, owner, services)
 
     # The hot path: a look-up and a call. The first step is fused in; an error pays for itself.
 

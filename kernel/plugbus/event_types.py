@@ -70,7 +70,7 @@ def event(
         sticky: Whether the last one is replayed to those who subscribe later.
 
     Raises:
-        EventTypeError: If key or lane is not an attribute of the class.
+        EventTypeError: If the wire name could not travel, or key or lane is not a field of a dataclass.
 
     Example:
         >>> @event(name="app.setup", sticky=True)
@@ -82,12 +82,10 @@ def event(
     """
 
     def declaring(cls: C) -> C:
-        known = {*getattr(cls, "__annotations__", ()), *dir(cls)}
-        if dataclasses.is_dataclass(cls):
-            known.update(field.name for field in dataclasses.fields(cls))
+        fields = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
         for role, field in (("key", key), ("lane", lane)):
-            if field is not None and field not in known:
-                raise EventTypeError(cls.__name__, f"its {role} {field!r} is not an attribute of it")
+            if field is not None and fields is not None and field not in fields and not hasattr(cls, field):
+                raise EventTypeError(cls.__name__, f"its {role} {field!r} is not one of its fields {sorted(fields)}")
         declare(cls, name, key, lane, aliases, sticky)
         return cls
 
@@ -113,7 +111,16 @@ def event_type(cls: type) -> EventType:
 def declare(
     cls: type, name: str | None, key: str | None, lane: str | None, aliases: Iterable[str], sticky: bool | None
 ) -> None:
-    setattr(cls, _ATTRIBUTE, _describe(cls, name, key, lane, aliases, sticky))
+    described = _describe(cls, name, key, lane, aliases, sticky)
+    for given in (*(() if name is None else (name,)), *described.aliases):
+        segments = given.split(".")
+        if "*" in given or not all(part and part.isprintable() and not _has_space(part) for part in segments):
+            raise EventTypeError(repr(given), "a wire name is printable segments joined by dots, without spaces or '*'")
+    setattr(cls, _ATTRIBUTE, described)
+
+
+def _has_space(part: str) -> bool:
+    return any(character.isspace() for character in part)
 
 
 def _describe(
@@ -130,7 +137,7 @@ def _describe(
     own_key = key or (parent.key if parent else None)
     return EventType(
         cls,
-        name or f"{cls.__module__}.{cls.__qualname__}",
+        f"{cls.__module__}.{cls.__qualname__}" if name is None else name,
         tuple(aliases),
         own_key,
         lane or (None if key else parent and parent.lane) or own_key,

@@ -15,7 +15,7 @@ from plugbus.errors import Problem
 from plugbus.options import ABSENT
 
 if TYPE_CHECKING:
-    from plugbus._chain.order import Placed
+    from plugbus._chain.order import Roles
     from plugbus.event_types import EventType
     from plugbus.options import Reference
     from plugbus.subscription import Subscription
@@ -90,20 +90,14 @@ def _row(step: PlanStep) -> tuple[str, ...]:
     return (str(step.position), step.kind, step.name, step.plugin, step.runs, step.reason, *listed)
 
 
-def plan_of(
-    declared: EventType,
-    roles: tuple[list[Placed], Subscription | None, list[Placed]],
-    everyone: Iterable[Subscription],
-) -> Plan:
+def plan_of(declared: EventType, roles: Roles, everyone: Iterable[Subscription]) -> Plan:
     """Make the plan of an event type from who hears it."""
-    listeners, handler, observers = roles
-    inside = [placed for placed in observers if placed[0].options.inside]
-    outside = [placed for placed in observers if not placed[0].options.inside]
-    answering: list[Placed] = [] if handler is None else [(handler, "answers")]
-    placed = [*listeners, *answering, *inside, *outside]
+    placed = roles.in_order()
     steps = tuple(_step(position, *item) for position, item in enumerate(placed, 1))
-    problems = tuple(str(problem) for problem in dangling((item for item, _ in placed), everyone))
-    return Plan(event=declared.name, steps=steps, problems=problems)
+    problems = [str(problem) for problem in dangling((item for item, _ in placed), everyone)]
+    if declared.is_request and not roles.handlers:
+        problems.append(f"{declared.name}: no handler answers it")
+    return Plan(event=declared.name, steps=steps, problems=tuple(problems))
 
 
 def _step(position: int, subscription: Subscription, reason: str) -> PlanStep:
@@ -128,7 +122,7 @@ def _policies(subscription: Subscription) -> Iterator[str]:
         yield f"timeout {options.timeout_seconds:g} s"
     if options.breaker is not None:
         yield f"breaker {options.breaker.failures} failures, {options.breaker.cooldown_seconds:g} s"
-    if options.inside:
+    if subscription.inside:
         yield "inside"
 
 

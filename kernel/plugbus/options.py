@@ -6,7 +6,8 @@ Owns the values and what refuses them; what they do is in ``_chain/``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict, final
 
 from typing_extensions import Unpack
@@ -137,6 +138,16 @@ class Options:
             raise SubscriptionError(
                 subscriber, f"on_error={self.on_error!r} does not go with {_article(kind)}", f"Use one of {policies}."
             )
+        if not isinstance(self.key, Hashable):
+            raise SubscriptionError(subscriber, f"key={self.key!r} cannot be hashed, so no event can have it")
+        if self.where is not None and not callable(self.where):
+            raise SubscriptionError(
+                subscriber, f"where={self.where!r} is not callable", "Pass a function of the event."
+            )
+        if self.where is not None and not _takes_one(self.where):
+            raise SubscriptionError(subscriber, "where= takes another number of parameters than the event alone")
+        if self.name is not None and not self.name.strip():
+            raise SubscriptionError(subscriber, "its name is empty")
         if self.run_in not in (None, "loop", "thread", "caller"):
             raise SubscriptionError(
                 subscriber, f"run_in={self.run_in!r} is not known", "Use 'loop', 'thread' or 'caller'."
@@ -149,6 +160,16 @@ class Options:
 
 def _references(given: Reference | Sequence[Reference]) -> tuple[Reference, ...]:
     return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+
+
+def _takes_one(where: Callable[[Any], bool]) -> bool:
+    try:
+        inspect.signature(where).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some builtins do not say what they take
+        return True
+    return True
 
 
 def _article(kind: Kind) -> str:

@@ -51,7 +51,7 @@ class Owner:
     def __init__(self, id: str, *, manifest: Manifest | None = None, thread_limit: int = 8) -> None:
         self.id = id
         self.manifest = manifest
-        self.active = True
+        self.active = False
         self.gone = False
         self.threads = Threads(id, thread_limit)
         self._closers: dict[int, tuple[str, Callable[[], object]]] = {}

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeAlias, TypeGuard, TypeVar, final
 
 from typing_extensions import TypeForm
 
-from plugbus._services.annotations import read
+from plugbus._services.asking import Asking, wanted
 from plugbus._services.closing import raise_failures
 from plugbus._services.container import Container
 from plugbus._services.keys import Inject, Named, label, place
@@ -22,7 +22,7 @@ from plugbus._services.overrides import Override
 from plugbus._services.parameters import Parameter, parameters_of
 from plugbus._services.providers import LIFETIMES, Provider, Scope
 from plugbus._services.registration import Registration
-from plugbus.errors import PluginGoneError, Problem
+from plugbus.errors import Problem
 from plugbus.owner import Owner
 
 __all__ = ("Factory", "Inject", "Named", "Override", "Parameter", "Registration", "Scope", "Services")
@@ -36,7 +36,7 @@ Factory: TypeAlias = (
 
 
 @final
-class Services:
+class Services(Asking):
     """A container of services: values, and factories that build on first use and clean up in reverse order.
 
     A service is found by its type, or by the name of a parameter that has no annotation.
@@ -66,7 +66,7 @@ class Services:
         closed
     """
 
-    __slots__ = ("_container", "_owner")
+    __slots__ = ()
 
     def __init__(self, *, clean_up_seconds: float = 10.0, owner: Owner | None = None) -> None:
         if not clean_up_seconds > 0:  # this way round, NaN fails too
@@ -161,68 +161,6 @@ class Services:
         provider = Provider(*_key(type_, name), _all(name, names), factory=factory, scope=scope, owner=owner)
         return Registration(self._container, provider, owner)
 
-    def has(self, type_: TypeForm[object], name: str | None = None) -> bool:
-        """Tell whether a type is provided, and it is clear by whom.
-
-        Args:
-            type_: The type, or ``Annotated[type, Named(...)]``.
-            name: Which of several.
-
-        Example:
-            >>> services = Services()
-            >>> _ = services.value(int, 7)
-            >>> services.has(int), services.has(str)
-            (True, False)
-        """
-        return len(self._container.find(_wanted(type_, name))) == 1
-
-    def get(self, type_: TypeForm[T], name: str | None = None) -> T:
-        """Return a service, building it and what it needs in this thread; this may block while another builds it.
-
-        Args:
-            type_: The type, or ``Annotated[type, Named(...)]``.
-            name: Which of several.
-
-        Raises:
-            WiringError: If it, or something it needs, cannot be provided; nothing was built.
-            ServiceError: If an async factory is needed; nothing was built. Or if the container is closed.
-            PluginGoneError: If the owner of this view has left.
-
-        Example:
-            >>> services = Services()
-            >>> _ = services.factory(list, lambda: ["built"])
-            >>> services.get(list)
-            ['built']
-        """
-        wanted = _wanted(type_, name)
-        service: T = self._container.fill("services.get", (wanted,), self._asker())[""]
-        return service
-
-    async def aget(self, type_: TypeForm[T], name: str | None = None) -> T:
-        """Return a service, building it and what it needs; this may suspend, and be cancelled.
-
-        Args:
-            type_: The type, or ``Annotated[type, Named(...)]``.
-            name: Which of several.
-
-        Raises:
-            WiringError: If it, or something it needs, cannot be provided; nothing was built.
-            ServiceError: If the container is closed.
-            PluginGoneError: If the owner of this view has left.
-
-        Example:
-            >>> import anyio
-            >>> async def connect() -> list:
-            ...     return ["connected"]
-            >>> services = Services()
-            >>> _ = services.factory(list, connect)
-            >>> anyio.run(services.aget, list)
-            ['connected']
-        """
-        wanted = _wanted(type_, name)
-        service: T = (await self._container.afill("services.aget", (wanted,), self._asker()))[""]
-        return service
-
     def override(self, type_: TypeForm[T], replacement: object, *, name: str | None = None) -> Override:
         """Let something stand in for a service inside ``with`` or ``async with``, also for one that is built already.
 
@@ -244,84 +182,17 @@ class Services:
             >>> services.get(str)
             'real'
         """
-        wanted = _wanted(type_, name)
-        found = self._container.find(wanted)
+        parameter = wanted(type_, name)
+        found = self._container.find(parameter)
         target = found[0] if len(found) == 1 else None
         scope: Scope = target.scope if target else "app"
         owner = target.owner if target else self._owner
         factory = replacement if _is_factory(replacement) else None
-        names = target.names if target else _all(wanted.named, ())
+        names = target.names if target else _all(parameter.named, ())
         provider = Provider(
-            wanted.type, wanted.named, names, factory=factory, value=replacement, scope=scope, owner=owner
+            parameter.type, parameter.named, names, factory=factory, value=replacement, scope=scope, owner=owner
         )
         return Override(self._container, provider, target)
-
-    def parameters(self, call: Callable[..., Any], given: int = 0) -> tuple[Parameter, ...]:
-        """Return what a callable wants beyond what its caller passes.
-
-        Args:
-            call: A function, method, class, partial or callable object.
-            given: How many positional parameters its caller passes.
-
-        Example:
-            >>> def handle(event: str, stock: dict[str, int], log) -> None: ...
-            >>> print(*Services().parameters(handle, given=1), sep="; ")
-            stock: dict[str, int]; log
-        """
-        return parameters_of(call, given)
-
-    def inject(self, call: Callable[..., T], *, given: int = 0, owner: Owner | None = None) -> Callable[..., T]:
-        """Return a callable with its services bound by name; itself when there is nothing to bind.
-
-        The services are had now, those that are not there yet built in this thread.
-
-        Args:
-            call: A function, method, class, partial or callable object; async stays async.
-            given: How many positional parameters its caller passes.
-            owner: For whom, if not for the owner of this view.
-
-        Raises:
-            WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
-            ServiceError: If an async factory is needed; nothing was built. Or if the container is closed.
-            PluginGoneError: If the owner has left.
-
-        Example:
-            >>> services = Services()
-            >>> _ = services.value(int, 7, name="count")
-            >>> def show(what: str, count, unit="pieces") -> str:
-            ...     return f"{count} {unit} of {what}"
-            >>> services.inject(show, given=1)("tea")
-            '7 pieces of tea'
-        """
-        parameters = parameters_of(call, given)
-        if not parameters:
-            return call
-        return _bound(call, self._container.fill(call, parameters, self._asker(owner)))
-
-    async def ainject(self, call: Callable[..., T], *, given: int = 0, owner: Owner | None = None) -> Callable[..., T]:
-        """Do the same with services that may need the loop; this may suspend, and be cancelled.
-
-        Args:
-            call: A function, method, class, partial or callable object; async stays async.
-            given: How many positional parameters its caller passes.
-            owner: For whom, if not for the owner of this view.
-
-        Raises:
-            WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
-            ServiceError: If the container is closed.
-            PluginGoneError: If the owner has left.
-
-        Example:
-            >>> import anyio
-            >>> services = Services()
-            >>> _ = services.value(int, 7, name="count")
-            >>> anyio.run(services.ainject, lambda count: count + 1)()
-            8
-        """
-        parameters = parameters_of(call, given)
-        if not parameters:
-            return call
-        return _bound(call, await self._container.afill(call, parameters, self._asker(owner)))
 
     def check(self, targets: Iterable[tuple[str, Callable[..., Any], int, Owner | None]] = ()) -> list[Problem]:
         """Return everything that is wrong with the whole graph, and build nothing.
@@ -385,24 +256,10 @@ class Services:
     ) -> None:
         raise_failures(await self.aclose())
 
-    def _asker(self, owner: Owner | None = None) -> Owner | None:
-        owner = owner or self._owner
-        if owner is not None and owner.gone:
-            raise PluginGoneError(owner.id, "its services")
-        return owner
-
-
-def _wanted(type_: Any, name: str | None) -> Parameter:
-    """A type as code asks for it, as if it were a parameter without a name."""
-    if isinstance(type_, type):
-        return Parameter("", type_, name)
-    type_, named, optional, marked = read(type_)
-    return Parameter("", type_, name or named, optional, marked=marked)
-
 
 def _key(type_: Any, name: str | None) -> tuple[Any, str | None]:
-    wanted = _wanted(type_, name)
-    return wanted.type, wanted.named
+    parameter = wanted(type_, name)
+    return parameter.type, parameter.named
 
 
 def _all(name: str | None, names: Iterable[str]) -> tuple[str, ...]:
@@ -413,7 +270,3 @@ def _all(name: str | None, names: Iterable[str]) -> tuple[str, ...]:
 
 def _is_factory(replacement: object) -> TypeGuard[Callable[..., Any]]:
     return isinstance(replacement, (type, functools.partial)) or inspect.isroutine(replacement)
-
-
-def _bound(call: Callable[..., T], services: dict[str, Any]) -> Callable[..., T]:
-    return functools.partial(call, **services) if services else call

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from pydantic import BaseModel
+
     from plugbus._chain.breaking import BreakerState
     from plugbus.options import Kind, Options, Target
     from plugbus.owner import Owner
@@ -41,7 +43,7 @@ class Subscription:
     """
 
     __slots__ = (
-        "_close", "acall", "breaker", "call", "closed", "events", "kind", "name", "options", "owner", "sequence", "target"
+        "_close", "acall", "breaker", "call", "closed", "events", "kind", "name", "options", "owner", "sequence", "target", "view"
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one place builds it
@@ -56,12 +58,13 @@ class Subscription:
         target: Any,
         call: Callable[..., Any] | None,
         acall: Callable[..., Any] | None,
+        view: type[BaseModel] | None,
         breaker: BreakerState | None,
         close: Callable[[Subscription], None],
     ) -> None:
         self.kind, self.events, self.options, self.owner = kind, events, options, owner
         self.name, self.sequence, self.target = name, sequence, target
-        self.call, self.acall, self.breaker = call, acall, breaker
+        self.call, self.acall, self.view, self.breaker = call, acall, view, breaker
         self.closed = False
         self._close = close
 
@@ -74,6 +77,11 @@ class Subscription:
     def active(self) -> bool:
         """Whether it hears events: not closed, and its plugin has booted."""
         return not self.closed and self.owner.active
+
+    @property
+    def inside(self) -> bool:
+        """Whether it is an observer that is told within the chain; one that may fail the emit is."""
+        return self.kind == "observer" and (self.options.inside or self.options.on_error == "raise")
 
     def close(self) -> None:
         """Take the subscriber off the bus; emits that run already go on with the chain they started with."""

@@ -11,8 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVarTuple, final
+from typing import TYPE_CHECKING, Any, Final, TypeVarTuple, final
 
 import anyio
 import anyio.from_thread
@@ -20,6 +19,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from plugbus._services.keys import place, underlying
+from plugbus._tasks import TaskState, TaskStatistics, TasksStatistics, TaskThread
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import PluginGoneError, PluginTimeoutError
 from plugbus.retry import Retry
@@ -31,49 +31,8 @@ __all__ = ("TaskHandle", "TaskState", "TaskStatistics", "Tasks", "TasksStatistic
 
 Ts = TypeVarTuple("Ts")
 
-TaskState: TypeAlias = Literal["running", "waiting", "finished", "crashed", "cancelled"]
-"""``waiting`` is between a crash and the restart; the last three are final."""
-
 _KEPT_CRASHES: Final = 20
 _inside: ContextVar[tuple[TaskHandle, ...]] = ContextVar("plugbus_tasks", default=())
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TaskStatistics:
-    """One task at one moment.
-
-    Attributes:
-        name: What it is called.
-        state: What it does, or how it ended.
-        starts: How often it was started; more than once means that it crashed.
-        error: The last crash, if there was one.
-    """
-
-    name: str
-    state: TaskState
-    starts: int
-    error: Exception | None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TasksStatistics:
-    """The tasks of one owner at one moment.
-
-    Attributes:
-        alive: Those that run or wait for their restart, the oldest first.
-        crashed: The last of those that crashed for good, the oldest first.
-        started: How many were ever started.
-        crashes: How often one of them crashed, restarted or not.
-        threads_abandoned: Threads of cancelled sync tasks that still run.
-    """
-
-    alive: tuple[TaskStatistics, ...]
-    crashed: tuple[TaskStatistics, ...]
-    started: int
-    crashes: int
-    threads_abandoned: int
 
 
 @final
@@ -262,7 +221,7 @@ class Tasks:
             error.add_note(f"and telling of it failed: {own!r}")
 
     async def _in_thread(self, fn: Callable[[*Ts], object], *args: *Ts) -> None:
-        thread = _Thread(functools.partial(fn, *args), self._count_abandoned)
+        thread = TaskThread(functools.partial(fn, *args), self._count_abandoned)
         one = anyio.CapacityLimiter(1)  # its own: work that lasts must not use up what others share
         try:
             await anyio.to_thread.run_sync(thread.run, abandon_on_cancel=True, limiter=one)
@@ -302,31 +261,3 @@ class Tasks:
         left = [handle.name for handle in others if handle in self._alive]
         if left:
             raise PluginTimeoutError(self._owner, f"its task {', '.join(map(repr, left))}", timeout_seconds)
-
-
-@final
-class _Thread:
-    """A call in a thread that may be left behind."""
-
-    def __init__(self, call: Callable[[], object], count: Callable[[int], None]) -> None:
-        self._call, self._count = call, count
-        self.result: object = None  # not returned: trio takes a coroutine for a mistake
-        self._lock = threading.Lock()
-        self._running = self._left = False
-
-    def run(self) -> None:
-        with self._lock:
-            self._running = True
-        try:
-            self.result = self._call()
-        finally:
-            with self._lock:
-                self._running = False
-                if self._left:
-                    self._count(-1)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._left = self._running
-            if self._left:
-                self._count(+1)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import TYPE_CHECKING
 
 from plugbus._bus.state import BusState
 from plugbus._chain.replaying import areplay
+from plugbus._chain.shelves import ANY
+from plugbus._chain.views import view_problem
 from plugbus._closing import Closing
 from plugbus.event_types import event_type
+from plugbus.events import NamedEvent
 from plugbus.explain import Plan, dangling, plan_of
+from plugbus.options import ABSENT
 from plugbus.statistics import BusStatistics, statistics_of
 
 if TYPE_CHECKING:
@@ -30,20 +35,25 @@ class Managing(BusState):
 
     __slots__ = ()
 
-    def explain(self, event: type | str, *, key: Any = None) -> Plan:
+    def explain(self, event: type | str, *, key: object = ABSENT) -> Plan:
         """Return what runs for an event type, in which order, and why.
 
         Args:
-            event: An event type or its wire name.
-            key: Show the chain of this key value.
+            event: An event type or its wire name; a name without a type is that of a ``NamedEvent``.
+            key: Show the chain of this key value; of all, unless given.
 
         Raises:
-            UnknownEventError: If no type has the wire name.
+            UnknownEventError: If nobody has entered the wire name or subscribed to it.
         """
-        core = self._core
-        declared = core.registry.expect(event) if isinstance(event, str) else event_type(event)
+        core, name = self._core, None
         with core.lock:
-            roles = core.roles(declared) if key is None else core.roles(declared, key)
+            declared = core.registry.named(event) if isinstance(event, str) else event_type(event)
+            if declared is None:
+                name = str(event)
+                declared = dataclasses.replace(event_type(NamedEvent), name=name)
+            roles = core.roles(declared, ANY if key is ABSENT else key, name)
+            if name is not None and not any(roles):
+                core.registry.expect(name)
             return plan_of(declared, roles, core.book)
 
     def instrument(self, instrument: Instrument) -> Closing:
@@ -94,9 +104,12 @@ class Managing(BusState):
             return tuple(self._core.book)
 
     def problems(self) -> list[Problem]:
-        """Return what is odd but allowed: references to subscribers that are not there."""
+        """Return what is odd but allowed: references to nobody, views that cannot fit."""
         everyone = self.subscriptions()
-        return dangling(everyone, everyone)
+        with self._core.lock:
+            viewing = [(item, event_type(cls)) for item in everyone if item.view for cls in self._core.heard_by(item)]
+        unfit = (view_problem(subscription, declared) for subscription, declared in viewing)
+        return [*dangling(everyone, everyone), *(problem for problem in unfit if problem is not None)]
 
     def statistics(self) -> BusStatistics:
         """Return what happened so far, by plugin."""
@@ -111,7 +124,7 @@ class Managing(BusState):
         """
         view = object.__new__(type(self))
         view._share(self._core, owner, services or self._services)  # noqa: SLF001 - another one of us
-        owner.own(view._leave, what="view of the bus")  # noqa: SLF001 - likewise
+        owner.own(view._depart, what="view of the bus")  # noqa: SLF001 - likewise
         return view
 
     def activate(self, owner: Owner) -> None:
@@ -128,4 +141,4 @@ class Managing(BusState):
 
     def attach_portal(self, portal: BlockingPortal | None) -> None:
         """Set where sync emits from foreign threads find a loop; None takes it away."""
-        self._core.portal = portal
+        self._core.bridge.portal = portal

@@ -22,6 +22,7 @@ class BusState:
         self._emits, self._aemits = core.compiled["emit"], core.compiled["aemit"]
         self._calls, self._acalls = core.compiled["call"], core.compiled["acall"]
 
-    def _leave(self) -> None:
-        """Find no chain any more, so that every emit comes to the place where a departed owner is refused."""
+    def _depart(self) -> None:
+        """Leave with the owner: its types too; and find no chain any more, so that every emit is refused."""
+        self._core.retire(self._owner)
         self._emits, self._aemits, self._calls, self._acalls = {}, {}, {}, {}

@@ -26,8 +26,8 @@ LOOP: Final = 10
 
 
 def add_note(error: Exception, event: object, subscriptions: Iterable[Subscription]) -> None:
-    """Note on an error which subscriber raised it; a refusal is left as it is."""
-    if isinstance(error, Refused):
+    """Note on an error which subscriber raised it; a refusal, or one that says so itself, is left as it is."""
+    if isinstance(error, Refused) or hasattr(error, "subscriber"):
         return
     culprit = _culprit(error, tuple(subscriptions))
     who = f"{culprit.kind} {culprit.name!r} of plugin {culprit.plugin!r}" if culprit else "the chain"
@@ -65,10 +65,16 @@ def _runs(frame: FrameType, subscription: Subscription) -> bool:
         if call is None or getattr(underlying(call), "__code__", None) is not frame.f_code:
             continue
         bound = getattr(call, "__self__", None)
-        if bound is None or not frame.f_code.co_argcount:
-            return True
-        return frame.f_locals.get(frame.f_code.co_varnames[0]) is bound
+        if bound is not None and frame.f_code.co_argcount:
+            return frame.f_locals.get(frame.f_code.co_varnames[0]) is bound
+        return _same_closure(frame, underlying(call))
     return False
+
+
+def _same_closure(frame: FrameType, function: Any) -> bool:
+    """Tell apart functions that one factory made, by the variables that they hold on to."""
+    held = zip(frame.f_code.co_freevars, function.__closure__ or (), strict=False)
+    return all(frame.f_locals.get(name) is cell.cell_contents for name, cell in held)
 
 
 def loop_in_stack() -> bool:

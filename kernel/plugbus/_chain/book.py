@@ -66,6 +66,7 @@ class Book:
             target=ready.target,
             call=ready.call,
             acall=ready.acall,
+            view=ready.view,
             breaker=breaker(options, name, owner),
             close=close,
         )

@@ -110,6 +110,8 @@ def _content(event: Any) -> Any:
 
 
 def _fits(result: Any, wanted: Any) -> bool:
+    if wanted is Any:
+        return True
     if isinstance(wanted, type):
         return isinstance(result, wanted)
     try:

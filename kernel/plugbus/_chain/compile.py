@@ -6,7 +6,7 @@ Read downhill: ``compile_entry`` sorts the subscribers, ``_bottom`` makes what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -50,7 +50,7 @@ def compile_sync(cast: Cast, around: Surroundings, through_loop: ThroughLoop) ->
     if async_only is None:
         return entry
     error = partial(SyncEmitError, around.declared.name, async_only.subscription.name)
-    return Entry(_guarded, (error, *entry))
+    return (_guarded, (error, *entry))
 
 
 def _guarded(event: Any, rest: tuple[Callable[[], SyncEmitError], Call, Any]) -> Any:
@@ -64,11 +64,11 @@ def _sync_entry(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> 
     bottom = _bottom(cast, around, through_loop, in_hop=False)
     if not cast.outside:
         return here(cast.listeners, bottom, through_loop)
-    calls = tuple(step.call for step in cast.outside if step.call is not None)
+    calls = tuple(step.call for step in cast.outside if step.call and step.subscription.options.where is None)
     if len(calls) == len(cast.outside) == len(cast.everyone()) and not around.declared.is_request:
-        return Entry(tell_each, (cast.outside, calls, around.failures))
+        return (tell_each, (cast.outside, calls, around.failures))
     run = recorded_here(cast.listeners, recorded(bottom), through_loop)
-    return Entry(_told, (run, telling_here(cast.outside, around.failures, through_loop)))
+    return (_told, (run, telling_here(cast.outside, around.failures, through_loop)))
 
 
 def _told(event: Any, rest: tuple[Call, Call]) -> Any:
@@ -89,8 +89,8 @@ def compile_async(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -
     telling = Telling(cast.outside, around.failures)
     link = recorded_chain(cast.listeners, recorded(bottom))
     if link.call is not None and link.threads is not None and link.threads is telling.first_threads:
-        return Entry(_told_in_hop, (link.threads, link.call, telling))
-    return Entry(_atold, (link.acall, telling))
+        return (_told_in_hop, (link.threads, link.call, telling))
+    return (_atold, (link.acall, telling))
 
 
 async def _atold(event: Any, rest: tuple[Call, Telling]) -> Any:
@@ -189,9 +189,11 @@ def _without_handler(around: Surroundings) -> Link:
     def same(event: Any) -> Any:
         return event
 
+    async def asame(event: Any) -> Any:
+        return event
+
     def nobody(request: Any) -> Any:
         key = getattr(request, around.declared.key) if around.declared.key else None
         raise NoHandlerError(around.declared.name, key)
 
-    call = nobody if around.declared.is_request else same
-    return Link(call, _awaitable(call), None)
+    return Link(nobody, _awaitable(nobody), None) if around.declared.is_request else Link(same, asame, None)

@@ -43,7 +43,7 @@ class ByKey:
 
     def entry(self) -> Entry:
         """Return what an emit of the type runs."""
-        return Entry(_by_key, (self.key_of, self.entries, self.default))
+        return (_by_key, (self.key_of, self.entries, self.default))
 
     def touch(self, key: Hashable, *, used: bool) -> None:
         """Forget the chain of one key value, because a subscription to it came or went."""
@@ -55,9 +55,9 @@ class ByKey:
     def _unbuilt(self, key: Hashable) -> Entry:
         def build(event: Any, _: None) -> Any:
             entry = self.entries[key] = self._build(key)
-            return entry.first(event, entry.rest)
+            return entry[0](event, entry[1])
 
-        return Entry(build, None)
+        return (build, None)
 
 
 def _by_key(event: Any, rest: tuple[Callable[[Any], Hashable], dict[Hashable, Entry], Entry]) -> Any:
@@ -79,6 +79,6 @@ def by_name(build: Callable[[str], Entry]) -> Entry:
             if len(entries) >= MAX_NAMES:  # names come from outside and may be without end
                 entries.clear()
             entry = entries[event.name] = build(event.name)
-        return entry.first(event, entry.rest)
+        return entry[0](event, entry[1])
 
-    return Entry(choose, None)
+    return (choose, None)

@@ -74,10 +74,9 @@ class Telling:
         self.first_threads: Threads | None = None
         self.first_collect: Callable[[Any], Collected] | None = None
         for threads, members in _by_thread(steps):
-            collect = partial(_collect_in_hop, members)
             if threads is not None and not self._parts:
-                self.first_threads, self.first_collect = threads, collect
-            self._parts.append(partial(_acollect, members) if threads is None else partial(threads.run, collect))
+                self.first_threads, self.first_collect = threads, partial(_collect, members, in_hop=True)
+            self._parts.append(partial(_acollect, members) if threads is None else partial(_hop, threads, members))
 
     async def __call__(self, event: Any) -> None:
         """Tell all of them."""
@@ -99,29 +98,42 @@ def _by_thread(steps: Sequence[Step]) -> Iterator[tuple[Threads | None, tuple[St
         yield threads, tuple(group)
 
 
-def _collect(steps: tuple[Step, ...], event: Any) -> Collected:
+def _collect(steps: Sequence[Step], event: Any, *, in_hop: bool = False, filtered: bool = False) -> Collected:
     failed: Collected = []
     for step in steps:
+        if in_hop:
+            check_cancelled()
         try:
-            step.expect_call()(event)
+            if filtered or step.wants(event):
+                step.expect_call()(event)
         except Exception as error:  # noqa: BLE001 - observers are isolated
             _reraise_proof(error)
             failed.append((step.subscription, error))
     return failed
 
 
-def _collect_in_hop(steps: tuple[Step, ...], event: Any) -> Collected:
+async def _hop(threads: Threads, steps: Sequence[Step], event: Any) -> Collected:
+    """Tell a group in one hop; the filters are asked before, so that what nobody wants waits for no thread."""
     failed: Collected = []
+    wanting: list[Step] = []
     for step in steps:
-        check_cancelled()
-        failed.extend(_collect((step,), event))
+        try:
+            if step.wants(event):
+                wanting.append(step)
+        except Exception as error:  # noqa: BLE001 - a broken filter is its observer's failure
+            _reraise_proof(error)
+            failed.append((step.subscription, error))
+    if wanting:
+        failed.extend(await threads.run(partial(_collect, wanting, in_hop=True, filtered=True), event))
     return failed
 
 
-async def _acollect(steps: tuple[Step, ...], event: Any) -> Collected:
+async def _acollect(steps: Sequence[Step], event: Any) -> Collected:
     failed: Collected = []
     for step in steps:
         try:
+            if not step.wants(event):
+                continue
             if step.acall is not None:
                 await step.acall(event)
             else:

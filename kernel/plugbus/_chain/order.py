@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugbus._annotations import underlying
 from plugbus.errors import OrderCycleError
@@ -16,10 +16,25 @@ if TYPE_CHECKING:
     from plugbus.options import Reference
     from plugbus.subscription import Subscription
 
-__all__ = ("Placed", "in_order", "meant_by")
+__all__ = ("Placed", "Roles", "in_order", "meant_by")
 
 Placed = tuple["Subscription", str]
 """A subscription and the reason for its place."""
+
+
+class Roles(NamedTuple):
+    """Who hears an event, by role."""
+
+    listeners: list[Placed]
+    handlers: list[Subscription]
+    observers: list[Placed]
+
+    def in_order(self) -> list[Placed]:
+        """Return all of them as they run; observers inside the chain come before those that are told after it."""
+        answering = [(handler, "answers the request") for handler in self.handlers]
+        inside = [placed for placed in self.observers if placed[0].inside]
+        outside = [placed for placed in self.observers if not placed[0].inside]
+        return [*self.listeners, *answering, *inside, *outside]
 
 
 def in_order(event: str, subscriptions: Iterable[Subscription]) -> list[Placed]:
@@ -103,4 +118,4 @@ def _cycle(waiting: Sequence[Subscription], above: Sequence[dict[int, str]], stu
     while index not in path:
         path.append(index)
         index = next(other for other in above[index] if other in stuck)
-    return tuple(waiting[step].name for step in reversed([*path[path.index(index) :], index]))
+    return tuple(waiting[step].name for step in reversed(path[path.index(index) :]))

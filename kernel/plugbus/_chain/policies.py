@@ -176,16 +176,11 @@ def _judge(breaker: BreakerState, below: Pass | None, error: BaseException) -> N
         breaker.failed()
 
 
-def filtered(call: Call, where: Callable[[Any], bool], *, observer: bool, is_async: bool) -> Call:
-    """Leave a subscriber out where its filter says no."""
-    if not observer:
-        return lambda event, next_fn: call(event, next_fn) if where(event) else next_fn(event)
-    if not is_async:
-        return lambda event: call(event) if where(event) else None
+def filtered(call: Call, where: Callable[[Any], bool]) -> Call:
+    """Leave a listener out where its filter says no."""
 
-    async def filtered_call(event: Any) -> None:
-        if where(event):
-            await call(event)
+    def filtered_call(event: Any, next_fn: Call) -> Any:
+        return call(event, next_fn) if where(event) else next_fn(event)
 
     return filtered_call
 

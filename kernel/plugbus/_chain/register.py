@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import UnionType
-from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from plugbus._annotations import UNRESOLVED, owner_class, resolve, underlying
 from plugbus._chain.views import is_view, viewing
@@ -14,6 +14,8 @@ from plugbus.errors import SubscriptionError
 from plugbus.subscribers import Listener, label, parts_of
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from plugbus.event_types import EventType
     from plugbus.options import Kind, Options
     from plugbus.owner import Owner
@@ -33,6 +35,7 @@ class Prepared(NamedTuple):
     target: Any
     call: Call | None
     acall: Call | None
+    view: type[BaseModel] | None = None
 
 
 def prepare(
@@ -54,10 +57,11 @@ def prepare(
     annotation = _check_signature(call, kind, name, known)
     ready = _injected(call, kind, name, owner, services)
     is_async = is_coroutine_callable(ready)
-    if kind == "observer" and is_view(annotation, known):
-        ready = viewing(ready, annotation, is_async=is_async)
+    view = annotation if kind == "observer" and is_view(annotation, known) else None
+    if view is not None:
+        ready = viewing(ready, view, is_async=is_async)
     _check_place(name, options, has_sync=not is_async, has_async=is_async, kind=kind)
-    return Prepared(call, None if is_async else ready, ready if is_async else None)
+    return Prepared(call, None if is_async else ready, ready if is_async else None, view)
 
 
 def _built(cls: type, kind: Kind, name: str, owner: Owner, services: Services | None) -> Any:
@@ -145,6 +149,8 @@ def _fits(cls: type, annotation: Any) -> bool:
     if annotation in (UNRESOLVED, inspect.Parameter.empty, Any, object):
         return True
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _fits(cls, get_args(annotation)[0])
     if origin in (Union, UnionType):
         return any(_fits(cls, part) for part in get_args(annotation))
     annotation = origin or annotation

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import anyio.from_thread
+import anyio.lowlevel
 
 from plugbus._chain.policies import PROOF
 from plugbus._chain.steps import Surroundings, step_for
@@ -28,9 +35,9 @@ def replay(core: Core, subscription: Subscription) -> None:
         if step.call is not None:
             _tell(core, step, event)
         elif not loop_is_running():
-            core.through_loop(lambda event, step=step: _atell(core, step, event), event)  # type: ignore[misc]
+            core.bridge.through_loop(lambda event, step=step: _atell(core, step, event), event)  # type: ignore[misc]
         else:
-            core.start_soon(_atell, core, step, event)
+            _start_soon(_atell, core, step, event)
 
 
 async def areplay(core: Core, owner: Owner) -> None:
@@ -39,6 +46,13 @@ async def areplay(core: Core, owner: Owner) -> None:
         if subscription.kind != "handler":
             for event in _kept(core, subscription):
                 await _atell(core, _step(core, subscription, event), event)
+
+
+def _start_soon(function: Callable[..., Any], *args: Any) -> None:
+    """Start work on the running loop from a function on it that cannot wait: through a thread that can."""
+    token, context = anyio.lowlevel.current_token(), copy_context()
+    start = partial(anyio.from_thread.run, function, *args, token=token)
+    threading.Thread(target=context.run, args=(start,), name="plugbus replay", daemon=True).start()
 
 
 def _kept(core: Core, subscription: Subscription) -> list[Any]:
@@ -64,6 +78,8 @@ async def _asame(event: Any) -> Any:
 
 def _tell(core: Core, step: Step, event: Any) -> None:
     try:
+        if not step.wants(event):
+            return
         step.expect_call()(event, *([_same] if step.subscription.kind == "listener" else []))
     except Exception as error:
         if isinstance(error, PROOF):
@@ -74,6 +90,8 @@ def _tell(core: Core, step: Step, event: Any) -> None:
 async def _atell(core: Core, step: Step, event: Any) -> None:
     below = step.subscription.kind == "listener"
     try:
+        if not step.wants(event):
+            return
         if step.acall is not None:
             await step.acall(event, *([_asame] if below else []))
         else:

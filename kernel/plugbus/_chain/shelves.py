@@ -6,7 +6,7 @@ Guarded by the bus's lock. A change touches what it concerns and nothing else, w
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from plugbus.options import ABSENT
 from plugbus.registry import Pattern, is_pattern
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from plugbus.options import Target
     from plugbus.subscription import Subscription
 
-__all__ = ("Shelves",)
+__all__ = ("ANY", "Shelves")
+
+ANY: Final = object()
+"""Stands for every key value."""
 
 Members = dict[int, "Subscription"]
 
@@ -94,7 +97,7 @@ class Shelves:
 
         Args:
             declared: Its type.
-            key: Its key value; without one, only those that do not filter by key.
+            key: Its key value; without one, only those that do not filter by key; ``ANY`` for all of them.
             name: Its wire name, where the type does not say it.
         """
         return [subscription for subscription in self.on_shelves(declared, key, name) if subscription.active]
@@ -104,7 +107,9 @@ class Shelves:
         found: Members = {}
         for shelf in self._shelves(declared, name):
             found.update(shelf.plain)
-            if key is not ABSENT:
+            if key is ANY:
+                found.update(item for members in shelf.keyed.values() for item in members.items())
+            elif key is not ABSENT:
                 found.update(shelf.keyed.get(key, {}))
         return list(found.values())
 

@@ -49,6 +49,11 @@ class Step(NamedTuple):
         """Whether its sync part may run on the loop, without a hop."""
         return self.subscription.options.run_in == "caller"
 
+    def wants(self, event: Any) -> bool:
+        """Tell whether the filter lets an event through; a listener's is compiled in."""
+        where = self.subscription.options.where
+        return where is None or where(event)
+
     def expect_call(self) -> Call:
         """Return the sync part, where the chain knows that there is one."""
         assert self.call is not None  # noqa: S101 - an invariant of ours, nothing that a user passed
@@ -70,13 +75,12 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
     if subscription.breaker is not None:
         call = call and policies.breaking(call, subscription.breaker)
         acall = acall and policies.abreaking(acall, subscription.breaker)
+    if options.where is not None and subscription.kind == "listener":
+        call = call and policies.filtered(call, options.where)
+        acall = acall and policies.filtered(acall, options.where)
     if options.on_error == "skip":
         call = call and policies.lenient(call, partial(around.failures.report, subscription))
         acall = acall and policies.alenient(acall, partial(around.failures.areport, subscription))
-    if options.where is not None:
-        observer = subscription.kind == "observer"
-        call = call and policies.filtered(call, options.where, observer=observer, is_async=False)
-        acall = acall and policies.filtered(acall, options.where, observer=observer, is_async=True)
     return Step(subscription, call, acall)
 
 

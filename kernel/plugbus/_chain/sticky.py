@@ -23,15 +23,15 @@ class Sticky:
 
     def remembering(self, entry: Entry, *, is_async: bool) -> Entry:
         """Keep what comes out of a chain that succeeded."""
-        return Entry(self._aremember if is_async else self._remember, entry)
+        return (self._aremember if is_async else self._remember, entry)
 
     def _remember(self, event: Any, entry: Entry) -> Any:
-        result = entry.first(event, entry.rest)
+        result = entry[0](event, entry[1])
         self._last[type(event)] = result
         return result
 
     async def _aremember(self, event: Any, entry: Entry) -> Any:
-        result = await entry.first(event, entry.rest)
+        result = await entry[0](event, entry[1])
         self._last[type(event)] = result
         return result
 

@@ -21,10 +21,10 @@ ROOTS: Final[frozenset[type]] = frozenset({object, Event, Request, NamedEvent})
 
 
 def checked_targets(given: tuple[Any, ...], kind: Kind, registry: TypeRegistry) -> tuple[Target, ...]:
-    """Check what a subscriber asks for; a handler's wire name stands for its type.
+    """Check what a subscriber asks for.
 
     Raises:
-        EventTypeError: If a target is no type, wire name or pattern, or a handler's is no request.
+        EventTypeError: If a target is no type, wire name or pattern, or a handler's is not one request.
         UnknownEventError: If a handler's wire name is not known.
     """
     if not given:
@@ -36,11 +36,18 @@ def checked_targets(given: tuple[Any, ...], kind: Kind, registry: TypeRegistry) 
             raise EventTypeError(repr(target), "it is neither an event type nor a wire name nor a pattern")
     if kind != "handler":
         return given
-    classes = tuple(registry.expect(target).cls if isinstance(target, str) else target for target in given)
-    for cls in classes:
-        if not event_type(cls).is_request or cls in ROOTS:
-            raise EventTypeError(event_type(cls).name, "it is no request, so nobody can answer it; observe it")
-    return classes
+    return tuple(_answerable(target, registry) for target in given)
+
+
+def _answerable(target: Target, registry: TypeRegistry) -> type:
+    """Return the request type that a handler's target means."""
+    if isinstance(target, str):
+        if is_pattern(target):
+            raise EventTypeError(target, "a pattern means many requests; a handler answers one")
+        target = registry.expect(target).cls
+    if not event_type(target).is_request or target in ROOTS:
+        raise EventTypeError(event_type(target).name, "it is no request, so nobody can answer it; observe it")
+    return target
 
 
 def known_types(targets: tuple[Target, ...], registry: TypeRegistry) -> list[EventType]:

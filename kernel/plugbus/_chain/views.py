@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from plugbus.errors import Problem
 from plugbus.event_types import event_type
 from plugbus.events import Event, NamedEvent, Request
 
 if TYPE_CHECKING:
     from plugbus.event_types import EventType
+    from plugbus.subscription import Subscription
 
-__all__ = ("is_view", "plain", "viewing")
+__all__ = ("is_view", "plain", "view_problem", "viewing")
 
 
 def is_view(annotation: Any, known: Sequence[EventType]) -> bool:
@@ -51,3 +53,25 @@ def plain(event: object) -> Any:
     if dataclasses.is_dataclass(event):
         return TypeAdapter(type(event)).dump_python(event, mode="json")  # type: ignore[arg-type]
     return event
+
+
+def view_problem(subscription: Subscription, declared: EventType) -> Problem | None:
+    """Compare an observer's view with the schema of an event type: what it requires and the type has not."""
+    model = subscription.view
+    if model is None or model is NamedEvent or declared.cls is NamedEvent:
+        return None
+    fields = _fields(declared.cls)
+    missing = sorted(
+        name for name, field in model.model_fields.items() if field.is_required() and not {name, field.alias} & fields
+    )
+    if not missing:
+        return None
+    where = f"{subscription.kind} {subscription.name!r} of plugin {subscription.plugin!r}"
+    message = f"its view {model.__qualname__} requires {', '.join(missing)}, which {declared.name!r} has not"
+    return Problem(where, message, f"the event has {', '.join(sorted(map(str, fields)))}")
+
+
+def _fields(cls: type) -> set[str | None]:
+    if issubclass(cls, BaseModel):
+        return set(cls.model_fields)
+    return {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
