@@ -19,7 +19,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from plugbus._services.keys import place, underlying
-from plugbus._tasks import TaskState, TaskStatistics, TasksStatistics, TaskThread
+from plugbus._tasks import TasksStatistics, TaskState, TaskStatistics, TaskThread
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import PluginGoneError, PluginTimeoutError
 from plugbus.retry import Retry
