@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.harness import Case, Effort, Progress, Result, measure
 from benchmarks.report import summary, table, write_json
 
-SHORT = Effort(rounds=9, seconds=0.008)
+SHORT = Effort(rounds=9, seconds=0.016, turns=8)
 
 
 def main(cases: Sequence[Case], arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,9 @@ from benchmarks.sides import Pair, Side
 T = TypeVar("T")
 Progress = Callable[[int], None]
 
+FEW_TURNS = 3
+"""Turns of a round where one call alone takes longer than a turn should."""
+
 
 class WrongAnswerError(Exception):
     """A side did something else than what it is timed for, so its time means nothing."""
@@ -58,11 +61,12 @@ class Effort:
         rounds: Rounds that count; one more comes before them as warm-up.
         seconds: Time for one side of one round.
         turns: Parts that this time is split into; the sides take turns, and the quickest part of each counts.
+            Two milliseconds fit between two interruptions by other work; thirty do not.
     """
 
     rounds: int = 21
     seconds: float = 0.032
-    turns: int = 4
+    turns: int = 16
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,11 @@ async def _measure(case: Case, effort: Effort, progress: Progress) -> Result:
     for side in (pair.ours, pair.theirs):
         await _check_calls(side)
     counts = await _calibrate(pair.ours, effort), await _calibrate(pair.theirs, effort)
+    turns = effort.turns if max(counts) > 1 else min(effort.turns, FEW_TURNS)
     times: list[tuple[float, float]] = []
     with _no_collection():
         for number in range(effort.rounds + 1):
-            times.append(await _round(pair, counts, effort.turns))
+            times.append(await _round(pair, counts, turns))
             progress(number)
     ours, theirs = zip(*times[1:], strict=True)
     return Result(case, median(ours), median(theirs), tuple(a / b for a, b in times[1:]))
