@@ -3,6 +3,7 @@
 from plugbus._chain.failures import ListenerFailed
 from plugbus._closing import Closing
 from plugbus.bus import EventBus
+from plugbus.clock import Clock, SystemClock
 from plugbus.errors import (
     BreakerOpenError,
     ChainContractError,
@@ -58,7 +59,10 @@ from plugbus.owner import Owner
 from plugbus.plugin import Plugin, PluginContext, provides
 from plugbus.plugins import KernelPlan, PluginRecord, Plugins, PluginStep
 from plugbus.portal import KernelPortal
+from plugbus.retry import Retry
+from plugbus.services import Factory, Inject, Named, Override, Parameter, Registration, Scope, Services
 from plugbus.statistics import BusStatistics, PluginStatistics
 from plugbus.stream import EventStream, StreamStatistics
 from plugbus.subscribers import AsyncNextFn, Declaration, Listener, NextFn, answers, declarations, listens, observes
 from plugbus.subscription import Subscription
+from plugbus.tasks import TaskHandle, Tasks, TasksStatistics, TaskState, TaskStatistics
