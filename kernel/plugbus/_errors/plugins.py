@@ -274,9 +274,9 @@ class SettingsError(PluginError):
         problems: Each key and its source, with what is wrong.
 
     Example:
-        >>> print(SettingsError("shop", [Problem("max_items", "'x' is no number", "from PLUGBUS_SHOP_MAX_ITEMS")]))
+        >>> print(SettingsError("shop", [Problem("max_items", "'x' is no number", "from the environment")]))
         plugin 'shop': its settings are not valid:
-          - max_items: 'x' is no number (from PLUGBUS_SHOP_MAX_ITEMS)
+          - max_items: 'x' is no number (from the environment)
         Hint: correct each key where it comes from.
     """
 
