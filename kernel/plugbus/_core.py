@@ -57,7 +57,7 @@ class Core:
         self.checked = checked
         self.monotonic = monotonic
         self.compiled: dict[Mode, dict[type, Entry]] = {mode: {} for mode in MODES}
-        self.registry = TypeRegistry()
+        self.registry = TypeRegistry(self._gone)
         self.book = Book()
         self.bridge = Bridge()
         self.instruments: tuple[Instrument, ...] = ()
@@ -104,9 +104,11 @@ class Core:
         added: list[type] = []
         try:
             for target in targets:
-                if isinstance(target, type) and target not in ROOTS and target not in self.registry:
+                if isinstance(target, type) and target not in ROOTS:
+                    new = target not in self.registry
                     self.registry.add(target, owner)
-                    added.append(target)
+                    if new:
+                        added.append(target)
         except BaseException:
             for cls in added:
                 self.registry.remove(cls)
@@ -158,9 +160,7 @@ class Core:
         with self.lock:
             for subscription in self.book.of(owner):
                 self.close(subscription)
-            for cls in self.registry.remove_owned(owner):
-                self._drop(cls)
-                self.sticky.forget(cls)
+            self.registry.remove_owned(owner)
 
     def watch(self, instruments: tuple[Instrument, ...]) -> None:
         """Compile everything again, with these instruments."""
@@ -195,6 +195,10 @@ class Core:
             used = self.shelves.has_key(event_type(cls), key)
             for table in by_key.values():
                 table.touch(key, used=used)
+
+    def _gone(self, cls: type) -> None:
+        self._drop(cls)
+        self.sticky.forget(cls)
 
     def _drop(self, cls: type) -> None:
         self._by_key.pop(cls, None)

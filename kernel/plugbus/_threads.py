@@ -171,6 +171,8 @@ class _Job:
 
     def run(self, event: object) -> Any:
         with self._lock:
+            if self._state == "given up":  # its time was up before a thread was free
+                return None
             self._state = "running"
         try:
             return self._call(event)
@@ -195,6 +197,8 @@ class _Job:
             if self._state == "running":
                 self._abandoned = True
                 self._threads.count(+1)
+            elif self._state == "waiting":
+                self._state = "given up"
 
 
 def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:

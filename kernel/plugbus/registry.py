@@ -14,7 +14,7 @@ from plugbus.errors import DuplicateNameError, EventTypeError, UnknownEventError
 from plugbus.event_types import EventType, event_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from plugbus.owner import Owner
 
@@ -60,12 +60,18 @@ class Pattern:
 
 @final
 class TypeRegistry:
-    """The event types of one bus, by class and by wire name. Guarded by the bus's lock."""
+    """The event types of one bus, by class and by wire name. Guarded by the bus's lock.
 
-    def __init__(self) -> None:
+    Args:
+        removed: Called with each class that is taken out.
+    """
+
+    def __init__(self, removed: Callable[[type], object] = lambda _: None) -> None:
+        self._removed = removed
         self._by_class: dict[type, EventType] = {}
         self._by_name: dict[str, EventType] = {}
-        self._owners: dict[type, Owner] = {}
+        self._owners: dict[type, set[Owner]] = {}
+        self._entered: dict[Owner, set[type]] = {}
         self._below: defaultdict[type, set[type]] = defaultdict(set)
 
     def __iter__(self) -> Iterator[EventType]:
@@ -75,24 +81,29 @@ class TypeRegistry:
         return cls in self._by_class
 
     def add(self, cls: type, owner: Owner) -> EventType:
-        """Enter a type under its name and aliases; the first who enters it owns it.
+        """Enter a type under its name and aliases; it stays until the last who entered it has left.
 
         Raises:
             DuplicateNameError: If another type has one of the names.
         """
         known = self._by_class.get(cls)
         if known is not None:
+            self._enter(cls, owner)
             return known
         declared = event_type(cls)
         replaced = {self._free(name, declared) for name in (declared.name, *declared.aliases)} - {None}
         for old in replaced:
             self.remove(old.cls)  # type: ignore[union-attr]
         self._by_class[cls] = declared
-        self._owners[cls] = owner
+        self._enter(cls, owner)
         self._by_name.update(dict.fromkeys((declared.name, *declared.aliases), declared))
         for base in cls.__mro__:
             self._below[base].add(cls)
         return declared
+
+    def _enter(self, cls: type, owner: Owner) -> None:
+        self._owners.setdefault(cls, set()).add(owner)
+        self._entered.setdefault(owner, set()).add(cls)
 
     def _free(self, name: str, declared: EventType) -> EventType | None:
         """Return the older version of the same class that has the name, or nothing if the name is free."""
@@ -108,7 +119,8 @@ class TypeRegistry:
         declared = self._by_class.pop(cls, None)
         if declared is None:
             return
-        self._owners.pop(cls, None)
+        for owner in self._owners.pop(cls):
+            self._entered[owner].discard(cls)
         for name in (declared.name, *declared.aliases):
             if self._by_name.get(name) is declared:
                 del self._by_name[name]
@@ -116,13 +128,16 @@ class TypeRegistry:
             self._below[base].discard(cls)
             if not self._below[base]:
                 del self._below[base]
+        self._removed(cls)
 
-    def remove_owned(self, owner: Owner) -> tuple[type, ...]:
-        """Take out all types of an owner and return them."""
-        leaving = tuple(cls for cls, holder in self._owners.items() if holder is owner)
-        for cls in leaving:
-            self.remove(cls)
-        return leaving
+    def remove_owned(self, owner: Owner) -> None:
+        """Take out the types that an owner was the last to have entered."""
+        for cls in tuple(self._entered.get(owner, ())):
+            if self._owners[cls] == {owner}:
+                self.remove(cls)
+            else:
+                self._owners[cls].discard(owner)
+        self._entered.pop(owner, None)
 
     def named(self, name: str) -> EventType | None:
         """Return the type with a wire name or alias."""

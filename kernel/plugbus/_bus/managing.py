@@ -66,7 +66,13 @@ class Managing(BusState):
 
         Returns:
             What ends it: ``close()``, a call, or the end of a ``with`` block.
+
+        Raises:
+            TypeError: If one of the two methods is not there.
         """
+        for method in ("enter", "leave"):
+            if not callable(getattr(instrument, method, None)):
+                raise TypeError(f"instrument({instrument!r}): it has no method {method!r}; see plugbus.Instrument")
         core = self._core
         with core.lock:
             core.watch((*core.instruments, instrument))
