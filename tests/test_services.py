@@ -619,6 +619,40 @@ def test_a_loop_that_ended_while_it_waited_disturbs_nobody() -> None:
         assert future.result(10) is services.get(Database)
 
 
+def test_providers_come_and_go_while_others_ask() -> None:
+    """Copy on write: who asks sees a provider or none, and never half of one."""
+    services, rounds, wrong = Services(), 300, []
+    done = threading.Event()
+
+    def come_and_go(number: int) -> None:
+        for _ in range(rounds):
+            registration = services.factory(Repository, Repository, name=f"r{number}")
+            database = services.factory(Database, Database, name=f"d{number}")
+            services.check()
+            database.close()
+            registration.close()
+
+    def ask(number: int) -> None:
+        while not done.is_set():
+            try:
+                services.get(Repository, f"r{number}")
+            except (WiringError, ServiceError):
+                continue
+            except Exception as error:
+                wrong.append(error)
+
+    with ThreadPoolExecutor(6) as pool:
+        asking = [pool.submit(ask, number) for number in range(3)]
+        for coming in [pool.submit(come_and_go, number) for number in range(3)]:
+            coming.result(30)
+        done.set()
+        for asked in asking:
+            asked.result(30)
+
+    assert wrong == []
+    assert (services.has(Repository), services.has(Database), services.check()) == (False, False, [])
+
+
 @pytest.mark.anyio
 async def test_who_comes_to_wait_too_late_does_not_wait() -> None:
     """Between the look at a build and the wait for it, it may have ended."""

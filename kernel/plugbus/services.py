@@ -20,12 +20,12 @@ from plugbus._services.container import Container
 from plugbus._services.keys import Inject, Named, label, place
 from plugbus._services.overrides import Override
 from plugbus._services.parameters import Parameter, parameters_of
-from plugbus._services.providers import LIFETIMES, Provider, Scope
+from plugbus._services.providers import LIFETIMES, Lifetime, Provider
 from plugbus._services.registration import Registration
 from plugbus.errors import Problem
 from plugbus.owner import Owner
 
-__all__ = ("Factory", "Inject", "Named", "Override", "Parameter", "Registration", "Scope", "Services")
+__all__ = ("Factory", "Inject", "Lifetime", "Named", "Override", "Parameter", "Registration", "Services")
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ class Services(Asking):
         *,
         name: str | None = None,
         names: Iterable[str] = (),
-        scope: Scope = "app",
+        scope: Lifetime = "app",
     ) -> Registration:
         """Provide what a factory builds, on first use and once per scope.
 
@@ -185,7 +185,7 @@ class Services(Asking):
         parameter = wanted(type_, name)
         found = self._container.find(parameter)
         target = found[0] if len(found) == 1 else None
-        scope: Scope = target.scope if target else "app"
+        scope: Lifetime = target.scope if target else "app"
         owner = target.owner if target else self._owner
         factory = replacement if _is_factory(replacement) else None
         names = target.names if target else _all(parameter.named, ())

@@ -17,9 +17,11 @@ from plugbus.errors import ServiceError
 if TYPE_CHECKING:
     from plugbus.owner import Owner
 
-__all__ = ("LIFETIMES", "Made", "Provider", "Scope", "needs_loop", "open_async", "open_sync")
+__all__ = ("LIFETIMES", "Lifetime", "Made", "Provider", "needs_loop", "open_async", "open_sync")
 
-Scope: TypeAlias = Literal["app", "plugin"]
+Lifetime: TypeAlias = Literal["app", "plugin"]
+"""How long a service lives: as long as the container, or as long as the plugin that asked for it."""
+
 Kind: TypeAlias = Literal["value", "sync", "async", "generator", "async generator"]
 Made: TypeAlias = tuple[object, Exit | None]
 
@@ -43,12 +45,12 @@ class Provider:
         *,
         factory: Callable[..., Any] | None = None,
         value: object = None,
-        scope: Scope = "app",
+        scope: Lifetime = "app",
         owner: Owner | None = None,
     ) -> None:
         self.type, self.name, self.names = type_, name, names
         self.factory, self.value, self.owner = factory, value, owner
-        self.scope: Scope = scope
+        self.scope: Lifetime = scope
         self.kind: Kind = "value" if factory is None else _kind(factory)
         self.closed = False
         self._parameters: tuple[Parameter, ...] | None = () if factory is None else None
