@@ -64,8 +64,7 @@ class Container:
         with self._lock:
             provider.closed = True
             self.registry.remove(provider)
-        layers = (self._stores, *(override.stores for override in self.overrides))
-        return [exit_ for stores in layers for exit_ in stores.remove(provider)]
+        return [exit_ for store in tuple(provider.stores) for exit_ in store.remove(provider)]
 
     def push(self, override: Override) -> None:
         """Let something stand in for a provider."""

@@ -15,6 +15,7 @@ from plugbus._services.parameters import Parameter, parameters_of
 from plugbus.errors import ServiceError
 
 if TYPE_CHECKING:
+    from plugbus._services.stores import Store
     from plugbus.owner import Owner
 
 __all__ = ("LIFETIMES", "Lifetime", "Made", "Provider", "needs_loop", "open_async", "open_sync")
@@ -35,7 +36,19 @@ class Provider:
     Compared by identity, so that what an earlier registration built is never taken for a later one's.
     """
 
-    __slots__ = ("_parameters", "closed", "factory", "kind", "name", "names", "owner", "scope", "type", "value")
+    __slots__ = (
+        "_parameters",
+        "closed",
+        "factory",
+        "kind",
+        "name",
+        "names",
+        "owner",
+        "scope",
+        "stores",
+        "type",
+        "value",
+    )
 
     def __init__(
         self,
@@ -53,6 +66,7 @@ class Provider:
         self.scope: Lifetime = scope
         self.kind: Kind = "value" if factory is None else _kind(factory)
         self.closed = False
+        self.stores: set[Store] = set()  # those that keep what it built
         self._parameters: tuple[Parameter, ...] | None = () if factory is None else None
 
     @property

@@ -121,7 +121,12 @@ class Store:
             ServiceError: If store or provider were closed meanwhile; the instance is the caller's to clean up.
         """
         with self._lock:
-            self._refuse_late(provider)
+            provider.stores.add(self)  # before the look, so that whoever closes the provider finds it here
+            try:
+                self._refuse_late(provider)
+            except ServiceError:
+                provider.stores.discard(self)
+                raise
             self.instances[provider] = instance
             if exit_ is not None:
                 self.exits[provider] = exit_
@@ -135,6 +140,7 @@ class Store:
     def remove(self, provider: Provider) -> list[Exit]:
         """Let go of one service; its clean-up is the caller's to do."""
         with self._lock:
+            provider.stores.discard(self)
             self.instances.pop(provider, None)
             exit_ = self.exits.pop(provider, None)
             return [] if exit_ is None else [exit_]
@@ -144,6 +150,8 @@ class Store:
         with self._lock:
             self.closed = True
             exits = list(self.exits.values())
+            for provider in self.instances:
+                provider.stores.discard(self)
             self.instances.clear()
             self.exits.clear()
             return exits
@@ -183,12 +191,6 @@ class Stores:
         with self._lock:
             store = self._by_owner.pop(owner, None)
         return [] if store is None else store.close()
-
-    def remove(self, provider: Provider) -> list[Exit]:
-        """Let go of what one provider built, for whomever."""
-        with self._lock:
-            stores = tuple(self._by_owner.values())
-        return [exit_ for store in stores for exit_ in store.remove(provider)]
 
     def close(self) -> list[Exit]:
         """Close all of them, and take in no more."""
