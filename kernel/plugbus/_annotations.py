@@ -54,12 +54,8 @@ def underlying(call: Callable[..., Any]) -> Callable[..., Any]:
             call = call.func
         elif inspect.ismethod(call):
             call = call.__func__
-        elif (
-            not inspect.isfunction(call)
-            and not inspect.isclass(call)
-            and inspect.ismethod(getattr(call, "__call__", None))
-        ):
-            call = call.__call__.__func__  # type: ignore[operator]
+        elif not isinstance(call, type) and inspect.isfunction(of_class := vars(type(call)).get("__call__")):
+            call = of_class
         else:
             unwrapped: Callable[..., Any] = inspect.unwrap(call)
             return unwrapped

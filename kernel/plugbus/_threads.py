@@ -33,7 +33,7 @@ _limiters: anyio.lowlevel.RunVar[WeakKeyDictionary[Threads, anyio.CapacityLimite
 _unlimited: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("plugbus_unlimited")
 
 
-class Overrun(Exception):  # noqa: N818 - never leaves the kernel; the caller knows whom to name
+class Overrun(Exception):
     """A call in a thread was still running when its time was up."""
 
 
@@ -189,8 +189,8 @@ class _Job:
         with self._lock:
             if self._state != "running":
                 return
-            self._finished = anyio.Event()
-        await self._finished.wait()
+            finished = self._finished = anyio.Event()
+        await finished.wait()
 
     def abandon(self) -> None:
         with self._lock:
@@ -220,8 +220,8 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
 
 
 async def outcome(call: Callable[[Any], Any], event: object) -> tuple[bool, Any]:
-    """Carry an interrupt back as a value: raised in a task of its own it would end the loop before its emitter saw it."""
-    with anyio.CancelScope():
+    """Carry an interrupt back as a value: raised in a task of its own, it would end the loop before anyone saw it."""
+    with anyio.CancelScope():  # noqa: ASYNC100 - its end is what counts:
         pass  # on asyncio a cancel after the thread's check and before this task began reaches it only so
     await anyio.lowlevel.checkpoint_if_cancelled()
     try:
@@ -234,7 +234,8 @@ def _raise_cancelled() -> NoReturn:
     """Turn the future's cancellation, which is an Exception, into one that error policies do not swallow."""
     anyio.from_thread.check_cancelled()
     held = _held.get()
-    raise (held[-1].cancelled_class if held else EmitCancelled)()
+    cancelled = held[-1].cancelled_class if held else EmitCancelled
+    raise cancelled
 
 
 def call_soon(token: anyio.lowlevel.EventLoopToken, call: Callable[[], object]) -> None:

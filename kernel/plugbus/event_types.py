@@ -82,7 +82,8 @@ def event(
     """
 
     def declaring(cls: C) -> C:
-        fields = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
+        plain: Any = cls  # or the check for a dataclass would narrow the type that is returned
+        fields = {field.name for field in dataclasses.fields(plain)} if dataclasses.is_dataclass(plain) else None
         for role, field in (("key", key), ("lane", lane)):
             if field is not None and fields is not None and field not in fields and not hasattr(cls, field):
                 raise EventTypeError(cls.__name__, f"its {role} {field!r} is not one of its fields {sorted(fields)}")
@@ -108,9 +109,19 @@ def event_type(cls: type) -> EventType:
     return cast("EventType", declared)
 
 
-def declare(
-    cls: type, name: str | None, key: str | None, lane: str | None, aliases: Iterable[str], sticky: bool | None
+def declare(  # noqa: PLR0917 - the keywords of a class, in the order of EventType
+    cls: type,
+    name: str | None,
+    key: str | None,
+    lane: str | None,
+    aliases: Iterable[str],
+    sticky: bool | None,  # noqa: FBT001
 ) -> None:
+    """Note on a class what is declared about it.
+
+    Raises:
+        EventTypeError: If a wire name that was given could not travel.
+    """
     described = _describe(cls, name, key, lane, aliases, sticky)
     for given in (*(() if name is None else (name,)), *described.aliases):
         segments = given.split(".")
@@ -123,13 +134,13 @@ def _has_space(part: str) -> bool:
     return any(character.isspace() for character in part)
 
 
-def _describe(
+def _describe(  # noqa: PLR0917 - likewise
     cls: type,
     name: str | None = None,
     key: str | None = None,
     lane: str | None = None,
     aliases: Iterable[str] = (),
-    sticky: bool | None = None,
+    sticky: bool | None = None,  # noqa: FBT001
 ) -> EventType:
     parent: EventType | None = next(
         (base.__dict__[_ATTRIBUTE] for base in cls.__mro__[1:] if _ATTRIBUTE in base.__dict__), None

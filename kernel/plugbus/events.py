@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from plugbus._annotations import UNRESOLVED, class_hints
-from plugbus.errors import EventDataError, EventTypeError, Invalid
+from plugbus.errors import EventDataError, EventTypeError, Invalid, Problem
 from plugbus.event_types import EventType, declare, event_type
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class NamedEvent(Event):
     data: Any = None
 
     def __init__(self, name: str, data: Any = None) -> None:
-        super().__init__(**{"name": name, "data": data})
+        fields: dict[str, Any] = {"name": name, "data": data}  # BaseModel takes these; our own __init__ hides it
+        super().__init__(**fields)
 
 
 def replace(event: T, /, **changes: Any) -> T:
@@ -160,7 +161,7 @@ def named(registry: TypeRegistry, name: str, data: object, *, must_exist: bool =
     try:
         return validate(declared, data)
     except ValidationError as error:
-        raise Invalid(f"{name!r} does not fit its type", problems=_problems(error)) from None
+        raise Invalid(f"{name!r} does not fit its type", problems=_listed(error)) from None
 
 
 def _adapter_config(cls: type) -> ConfigDict | None:
@@ -192,5 +193,9 @@ def _validated(cls: type, changes: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def _listed(error: ValidationError) -> tuple[Problem, ...]:
+    return tuple(Problem(".".join(map(str, item["loc"])) or "event", item["msg"]) for item in error.errors())
+
+
 def _problems(error: ValidationError) -> tuple[str, ...]:
-    return tuple(f"{'.'.join(map(str, item['loc'])) or 'event'}: {item['msg']}" for item in error.errors())
+    return tuple(f"{problem.where}: {problem.message}" for problem in _listed(error))

@@ -133,11 +133,22 @@ class Options:
         Raises:
             SubscriptionError: If a value is wrong, or does not go with this kind of subscriber.
         """
+        self._check_filters(subscriber)
         policies = {"listener": ("raise", "skip"), "handler": ("raise",), "observer": ("log", "raise")}[kind]
         if self.on_error is not None and self.on_error not in policies:
             raise SubscriptionError(
                 subscriber, f"on_error={self.on_error!r} does not go with {_article(kind)}", f"Use one of {policies}."
             )
+        if self.run_in not in (None, "loop", "thread", "caller"):
+            raise SubscriptionError(
+                subscriber, f"run_in={self.run_in!r} is not known", "Use 'loop', 'thread' or 'caller'."
+            )
+        if self.timeout_seconds is not None and not self.timeout_seconds > 0:
+            raise SubscriptionError(subscriber, f"timeout_seconds={self.timeout_seconds!r} is not above zero")
+        if self.run_in == "caller" and self.timeout_seconds is not None:
+            raise SubscriptionError(subscriber, "run_in='caller' cannot be given a time limit", "Use run_in='thread'.")
+
+    def _check_filters(self, subscriber: str) -> None:
         if not isinstance(self.key, Hashable):
             raise SubscriptionError(subscriber, f"key={self.key!r} cannot be hashed, so no event can have it")
         if self.where is not None and not callable(self.where):
@@ -148,14 +159,6 @@ class Options:
             raise SubscriptionError(subscriber, "where= takes another number of parameters than the event alone")
         if self.name is not None and not self.name.strip():
             raise SubscriptionError(subscriber, "its name is empty")
-        if self.run_in not in (None, "loop", "thread", "caller"):
-            raise SubscriptionError(
-                subscriber, f"run_in={self.run_in!r} is not known", "Use 'loop', 'thread' or 'caller'."
-            )
-        if self.timeout_seconds is not None and not self.timeout_seconds > 0:
-            raise SubscriptionError(subscriber, f"timeout_seconds={self.timeout_seconds!r} is not above zero")
-        if self.run_in == "caller" and self.timeout_seconds is not None:
-            raise SubscriptionError(subscriber, "run_in='caller' cannot be given a time limit", "Use run_in='thread'.")
 
 
 def _references(given: Reference | Sequence[Reference]) -> tuple[Reference, ...]:

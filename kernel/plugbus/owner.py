@@ -1,6 +1,6 @@
 """Who a registration belongs to, and how everything of one owner is undone.
 
-Owns the list of closers of one plugin and its thread allowance; what is registered is the business of whoever registers it.
+Owns the closers of one plugin and its thread allowance; what is registered is the business of whoever registers it.
 """
 
 from __future__ import annotations

@@ -98,11 +98,11 @@ class EventStream(Generic[E]):
                 self._dropped += 1
                 if self._overflow == "error":
                     self._overflowed = True
-                if self._overflow != "drop_oldest":
-                    return self._wake()
-                self._buffer.popleft()
-            self._buffer.append(event)
-            return self._wake()
+                if self._overflow == "drop_oldest":
+                    self._buffer.popleft()
+            if len(self._buffer) < self._max_buffer:
+                self._buffer.append(event)
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiting is not None:

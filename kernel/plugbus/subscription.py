@@ -43,10 +43,22 @@ class Subscription:
     """
 
     __slots__ = (
-        "_close", "acall", "breaker", "call", "closed", "events", "kind", "name", "options", "owner", "sequence", "target", "view"
-    )  # fmt: skip
+        "_close",
+        "acall",
+        "breaker",
+        "call",
+        "closed",
+        "events",
+        "kind",
+        "name",
+        "options",
+        "owner",
+        "sequence",
+        "target",
+        "view",
+    )
 
-    def __init__(  # noqa: PLR0913 - one place builds it
+    def __init__(
         self,
         *,
         kind: Kind,
@@ -62,7 +74,8 @@ class Subscription:
         breaker: BreakerState | None,
         close: Callable[[Subscription], None],
     ) -> None:
-        self.kind, self.events, self.options, self.owner = kind, events, options, owner
+        self.kind: Kind = kind
+        self.events, self.options, self.owner = events, options, owner
         self.name, self.sequence, self.target = name, sequence, target
         self.call, self.acall, self.view, self.breaker = call, acall, view, breaker
         self.closed = False
@@ -104,6 +117,6 @@ class Subscription:
 
 def describe_targets(events: tuple[Target, ...]) -> str:
     """Return targets as text: wire names of types, names and patterns as they are."""
-    from plugbus.event_types import event_type  # noqa: PLC0415 - for people only
+    from plugbus.event_types import event_type
 
     return ", ".join(target if isinstance(target, str) else event_type(target).name for target in events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from plugbus._bus.state import BusState
 from plugbus._chain.replaying import areplay
@@ -18,7 +18,6 @@ from plugbus.statistics import BusStatistics, statistics_of
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
-    from typing_extensions import Self
 
     from plugbus.errors import Problem
     from plugbus.event_types import EventType
@@ -129,8 +128,8 @@ class Managing(BusState):
             services: Where further parameters of its subscribers come from; those of this view unless given.
         """
         view = object.__new__(type(self))
-        view._share(self._core, owner, services or self._services)  # noqa: SLF001 - another one of us
-        owner.own(view._depart, what="view of the bus")  # noqa: SLF001 - likewise
+        view._share(self._core, owner, services or self._services)
+        owner.own(view._depart, what="view of the bus")
         return view
 
     def activate(self, owner: Owner) -> None:

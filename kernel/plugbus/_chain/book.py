@@ -40,7 +40,7 @@ class Book:
         """Return the subscriptions of an owner."""
         return tuple(self._owned.get(owner, {}).values())
 
-    def draft(  # noqa: PLR0913, PLR0917 - called from one place
+    def draft(  # noqa: PLR0917 - called from one place
         self,
         kind: Kind,
         targets: tuple[Target, ...],

@@ -1,6 +1,6 @@
 """The circuit breaker of one subscription: closed, open, half open.
 
-After Nygard, "Release It!" (2007), Circuit Breaker. Owns the count and the clock; what is called is the policy's business.
+After Nygard, "Release It!" (2007), Circuit Breaker. Owns the count; what is called is the policy's business.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From subscriptions to what an emit runs: one entry per event type and way of emitting.
 
-Read downhill: ``compile_entry`` sorts the subscribers, ``_bottom`` makes what is below the listeners, ``links.py`` the chain,
-``observers.py`` what is told afterwards.
+Read downhill: ``compile_sync`` and ``compile_async`` choose the shape, ``_bottom`` makes what is below the listeners,
+``links.py`` the chain, ``observers.py`` what is told afterwards.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def compile_sync(cast: Cast, around: Surroundings, through_loop: ThroughLoop) ->
 def _guarded(event: Any, rest: tuple[Callable[[], SyncEmitError], Call, Any]) -> Any:
     """Refuse before anything ran: on this thread the loop would wait for itself."""
     if loop_is_running():
-        raise rest[0]()
+        refusal = rest[0]()
+        raise refusal
     return rest[1](event, rest[2])
 
 

@@ -27,7 +27,7 @@ ThroughLoop: TypeAlias = Callable[[Call, Any], Any]
 
 
 Entry: TypeAlias = tuple[Call, Any]
-"""What an emit looks up: the first callable and what it gets beside the event. An exact tuple, which unpacks fastest."""
+"""What an emit looks up: the first callable and its second argument. An exact tuple, which unpacks fastest."""
 
 
 class Link(NamedTuple):

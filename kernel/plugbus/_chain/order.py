@@ -1,6 +1,6 @@
 """The order of subscribers: topological by ``before`` and ``after``, then priority, then registration.
 
-Greedy topological sorting as in Kahn, "Topological sorting of large networks" (1962), with a heap of those that may go next.
+Kahn, "Topological sorting of large networks" (1962), made greedy by a heap of those that may go next.
 """
 
 from __future__ import annotations

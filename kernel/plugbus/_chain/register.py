@@ -38,7 +38,7 @@ class Prepared(NamedTuple):
     view: type[BaseModel] | None = None
 
 
-def prepare(
+def prepare(  # noqa: PLR0917 - called from one place
     kind: Kind, call: Any, known: Sequence[EventType], options: Options, owner: Owner, services: Services | None
 ) -> Prepared:
     """Check a subscriber and make it callable without further parameters.
@@ -183,4 +183,4 @@ def is_coroutine_callable(call: Call) -> bool:
     """Tell whether calling gives a coroutine: functions, partials of them, objects with ``async __call__``."""
     while isinstance(call, partial):
         call = call.func
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(type(call), "__call__", None))
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(underlying(call))

@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
     def expect_call(self) -> Call:
         """Return the sync part, where the chain knows that there is one."""
-        assert self.call is not None  # noqa: S101 - an invariant of ours, nothing that a user passed
+        assert self.call is not None
         return self.call
 
 
@@ -93,5 +93,5 @@ def _timed(call: Call | None, acall: Call | None, subscription: Subscription, ev
 
     if acall is not None:
         return policies.atimed(acall, seconds, overrun)
-    assert call is not None  # noqa: S101 - a subscription has at least one of both
+    assert call is not None
     return policies.timed_thread(call, seconds, subscription.owner.threads, overrun)
