@@ -38,9 +38,13 @@ napoleon_use_rtype = False
 
 nitpicky = True
 # What stands in signatures and is documented elsewhere: other people's projects, and type variables.
-_STDLIB = "asyncio|collections|concurrent|contextlib|dataclasses|datetime|decimal|enum|logging|pathlib|types|typing"
+_STDLIB = (
+    "asyncio|collections|concurrent|contextlib|dataclasses|datetime|decimal|enum|logging|os|pathlib|random|types|typing"
+)
 _THEIRS = "anyio|packaging|pluggy|pydantic|pydantic_core|structlog|trio|typing_extensions"
-_SHORT = "Any|BlockingPortal|Annotated|Awaitable|BaseModel|Callable|Coroutine|Iterable|Iterator|Mapping|Path|Self"
+_SHORT = (
+    "Any|BlockingPortal|Annotated|Awaitable|BaseModel|Callable|Coroutine|Iterable|Iterator|Mapping|Path|Self|TaskGroup"
+)
 nitpick_ignore_regex = [
     ("py:.*", rf"({_STDLIB}|{_THEIRS})\b.*"),
     ("py:.*", rf"({_SHORT})"),
@@ -72,6 +76,17 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: El
     return python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"plugbus.{name}", node, content)
 
 
+def _no_type_before_a_colon(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:  # noqa: ARG001, PLR0917
+    """Undo that napoleon takes "Whether it hears: ..." for a type and a text; our types stand in the signature."""
+    if what in {"attribute", "data", "property"}:
+        for number, line in enumerate(lines):
+            if line.startswith(":type: "):
+                lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
+                del lines[number]
+                return
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _no_type_before_a_colon, priority=600)  # napoleon comes at 500
     app.connect("missing-reference", _resolve)

@@ -19,7 +19,7 @@ import plugbus
 from plugbus import hookspecs
 from plugbus.errors import PlugbusError
 
-DIRECTIVE = re.compile(r"^\s*\.\. auto(?:class|data|decorator|exception|function)::\s+([\w.]+)", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\s*\.\. (?:auto|py:)(?:class|data|decorator|exception|function)::\s+([\w.]+)", re.MULTILINE)
 VARIABLE = re.compile(r"\bPLUGBUS_[A-Z][A-Z_]*\b")
 PUBLIC = sorted(getattr(plugbus, "__all__", ()))
 
