@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
@@ -51,7 +52,11 @@ async def areplay(core: Core, owner: Owner) -> None:
 def _start_soon(function: Callable[..., Any], *args: Any) -> None:
     """Start work on the running loop from a function on it that cannot wait: through a thread that can."""
     token, context = anyio.lowlevel.current_token(), copy_context()
-    start = partial(anyio.from_thread.run, function, *args, token=token)
+
+    def start() -> None:
+        with suppress(anyio.RunFinishedError):  # the loop has ended, and whoever subscribed with it
+            anyio.from_thread.run(function, *args, token=token)
+
     threading.Thread(target=context.run, args=(start,), name="plugbus replay", daemon=True).start()
 
 
