@@ -171,6 +171,8 @@ def interpret(chain: Chain, run: Run, message: Any) -> Any:
         except Exception as error:
             if not what.lenient or isinstance(error, Refused):
                 raise
+            if not (last and error is last[1]):
+                run.failed.append(f"l{index}")  # what is skipped is announced
             if last and last[0] == "raised":
                 raise last[1] from None
             result = last[1] if last else next_fn(message)
@@ -248,7 +250,10 @@ def build(chain: Chain, run: Run) -> EventBus:
     kind = Ask if chain.request else Ping
     for index, what in enumerate(chain.listeners):
         views[what.plugin].listen(
-            kind, subscriber(what, f"l{index}", run), on_error="skip" if what.lenient else "raise"
+            kind,
+            subscriber(what, f"l{index}", run),
+            name=f"l{index}",
+            on_error="skip" if what.lenient else "raise",
         )
     if chain.handler is not None:
         what = chain.handler

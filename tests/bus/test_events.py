@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import threading
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import pydantic
 import pytest
-from tests.bus.tools import Keyed, Ping, World, in_worlds, marks, noting
+from tests.bus.tools import SECONDS, Keyed, Ping, World, in_worlds, marks, noting, run
 
 from plugbus import Event, EventBus, EventDataError, NamedEvent, Request, event, replace
 
@@ -350,14 +351,45 @@ def test_an_error_in_a_replay_is_isolated(bus: EventBus) -> None:
     assert not sub.closed
 
 
-async def test_a_sticky_event_is_replayed_to_an_async_observer(bus: EventBus) -> None:
-    got = anyio.Event()
+async def test_a_sticky_event_is_replayed_to_an_async_observer_on_its_own_loop(bus: EventBus) -> None:
+    got, threads = anyio.Event(), []
 
     async def observer(message) -> None:
+        threads.append(threading.get_ident())
         got.set()
 
     await bus.aemit(Setup("one"))
     bus.observe(Setup, observer)
-
-    with anyio.fail_after(5):
+    with anyio.fail_after(SECONDS):
         await got.wait()
+
+    assert threads == [threading.get_ident()]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_that_ends_before_the_replay_leaves_no_stray_error_or_thread(bus: EventBus, backend: str) -> None:
+    async def observer(message) -> None: ...
+
+    async def main() -> None:
+        bus.observe(Setup, observer)
+
+    bus.emit(Setup("one"))
+    for _ in range(20):
+        run(backend, main)
+
+    for thread in threading.enumerate():
+        if thread.name == "plugbus replay":
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
+
+def test_without_a_loop_an_async_observer_gets_the_replay_too(bus: EventBus) -> None:
+    seen: list[object] = []
+
+    async def observer(message) -> None:
+        seen.append(message)
+
+    bus.emit(Setup("one"))
+    bus.observe(Setup, observer)
+
+    assert seen == [Setup("one")]

@@ -51,7 +51,9 @@ REFUSALS: list[BaseException] = [
     ExceptionGroup("several", [Veto("no")]),
     ExceptionGroup("several", [KeyError("x"), ExceptionGroup("deeper", [Boom("y"), OutOfStock("no")])]),
 ]
-every_refusal = pytest.mark.parametrize("refusal", REFUSALS, ids=[f"{n}-{type(error).__name__}" for n, error in enumerate(REFUSALS)])
+every_refusal = pytest.mark.parametrize(
+    "refusal", REFUSALS, ids=[f"{n}-{type(error).__name__}" for n, error in enumerate(REFUSALS)]
+)
 
 
 @in_worlds

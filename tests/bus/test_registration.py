@@ -452,7 +452,7 @@ def test_declarations_of_a_subclass_include_the_inherited_ones_once() -> None:
 
 def test_declarations_are_subscribed_as_they_say(bus: EventBus) -> None:
     SEEN.clear()
-    module = types.ModuleType("a_module")
+    module = types.ModuleType(__name__)
     for fn in (decorated_listener, decorated_handler, decorated_observer, decorated_twice):
         setattr(module, fn.__name__, fn)
 
@@ -463,6 +463,13 @@ def test_declarations_are_subscribed_as_they_say(bus: EventBus) -> None:
     bus.emit(Pong(number=0))
     assert [Ping(number=1), "twice", "twice"] == SEEN
     assert bus.call(Ask()) == "decorated"
+
+
+def test_what_a_module_only_imported_is_not_declared_by_it() -> None:
+    module = types.ModuleType("another_module")
+    module.imported = decorated_listener
+
+    assert list(declarations(module)) == []
 
 
 def test_bound_methods_are_called_on_their_object(bus: EventBus) -> None:
@@ -504,12 +511,13 @@ def test_looking_for_declarations_triggers_no_property() -> None:
         lambda: observes(Ping, timeout_seconds=-1)(good),
         lambda: answers(Ping)(good),
     ],
+    ids=["parameters", "policy", "time", "event"],
 )
 def test_what_a_decorator_can_never_mean_is_refused_by_it_or_when_subscribed(
     bus: EventBus, decorate: Callable[[], Any]
 ) -> None:
     with pytest.raises(TypeError):
-        module = types.ModuleType("a_module")
+        module = types.ModuleType(__name__)
         module.fn = decorate()
         for declaration in declarations(module):
             bus.subscribe(declaration)

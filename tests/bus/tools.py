@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import inspect
 import threading
@@ -12,9 +13,12 @@ from typing import Any
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
+import trio.lowlevel
 from tests.support import virtual_time as virtual_time  # noqa: PLC0414 -- tests of the bus find all of it here
+from trio.testing import MockClock
 
 from plugbus import Event, EventBus, ListenerFailed, Owner, Request, event
 
@@ -155,6 +159,36 @@ EVERY_WORLD = (*WORLDS, *map(_from_thread, BACKENDS), *map(_by_portal, BACKENDS)
 in_every_world = pytest.mark.parametrize("world", EVERY_WORLD, ids=repr)
 in_worlds = pytest.mark.parametrize("world", WORLDS, ids=repr)
 sync_or_async = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+def clock_by_hand(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Run an async test on trio with a clock that only :func:`pass_time` moves: threads take the time they need."""
+    backend = ("trio", {"clock": MockClock()})
+    return pytest.mark.parametrize("anyio_backend", [pytest.param(backend, id="trio-by-hand")])(test)
+
+
+def pass_time(seconds: float) -> None:
+    """Let the clock of a test :func:`clock_by_hand` jump."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    clock.jump(seconds)
+
+
+class HandClock:
+    """A Clock whose time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self.seconds, dt.UTC)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await anyio.lowlevel.checkpoint()
 
 
 # ------------------------------------------------------------------------------------------- subscribers
