@@ -27,6 +27,7 @@ STANDARD = {*sys.stdlib_module_names, "annotationlib"}  # the newest Python's, w
 # Each adapter and the outside system that is its own; adding an adapter means adding a line.
 OUTSIDE = {
     "cli": {"click", "rich", "typer"},
+    "client": set[str](),
     "http": {"starlette", "uvicorn"},
     "inprocess": set[str](),
     "queue": {"aio_pika", "asyncpg", "nats", "redis"},
