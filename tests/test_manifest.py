@@ -28,14 +28,16 @@ def test_dash_and_underscore_are_the_same_in_an_id() -> None:
 
 def test_a_manifest_error_names_every_problem_and_the_plugin() -> None:
     with pytest.raises(ManifestError) as caught:
-        Manifest.model_validate({
-            "id": "shop",
-            "version": "one",
-            "requires": ["catalog>=1", "Bad", "mail>>1"],
-            "plugbus": "soon",
-            "publishes": "order.*",
-            "nmae": "typo",
-        })
+        Manifest.model_validate(
+            {
+                "id": "shop",
+                "version": "one",
+                "requires": ["catalog>=1", "Bad", "mail>>1"],
+                "plugbus": "soon",
+                "publishes": "order.*",
+                "nmae": "typo",
+            }
+        )
 
     error = caught.value
     assert error.plugin == "shop"

@@ -32,7 +32,8 @@ def validated(*sources: SettingsSource, model: type[BaseModel] = Settings):
 
 
 def environment(**variables: str) -> SettingsSource:
-    return SettingsSource("environment", {f"PLUGBUS_SHOP__{name}": text for name, text in variables.items()}, "PLUGBUS_SHOP__")
+    found = {f"PLUGBUS_SHOP__{name}": text for name, text in variables.items()}
+    return SettingsSource("environment", found, "PLUGBUS_SHOP__")
 
 
 def test_without_sources_there_are_the_defaults() -> None:

@@ -5,6 +5,7 @@ How lines look and where they go is the host's choice (``structlog.configure``);
 
 from __future__ import annotations
 
+import traceback
 from typing import Any, Protocol, Self, cast
 
 import structlog
@@ -65,3 +66,9 @@ def plugin_logger(plugin_id: str) -> Logger:
         True
     """
     return cast("Logger", structlog.get_logger(f"plugbus.{plugin_id}", plugin=plugin_id))
+
+
+def log_failure(plugin_id: str, what: str, error: BaseException, **facts: Any) -> None:
+    """Log an error with its traceback, but without the values of variables, which may be secret."""
+    told = "".join(traceback.format_exception(error))
+    plugin_logger(plugin_id).error(what, error=f"{type(error).__name__}: {error}", exception=told, **facts)

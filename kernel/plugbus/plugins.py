@@ -6,7 +6,7 @@ Owns what operators see and do; the work is done in ``_kernel/``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeVar, final, overload
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from plugbus.manifest import Manifest
 
 __all__ = ("KernelPlan", "PluginRecord", "PluginStep", "Plugins")
+
+T = TypeVar("T")
 
 
 @final
@@ -129,11 +131,22 @@ class Plugins(Mapping[str, PluginRecord]):
             raise PluginNotFoundError(plugin_id, self._runtime.nearest(plugin_id))
         return PluginRecord(found)
 
+    def __contains__(self, plugin_id: object) -> bool:
+        return isinstance(plugin_id, str) and plugin_key(plugin_id) in self._runtime.units
+
     def __iter__(self) -> Iterator[str]:
         return iter([name for name, _ in self._runtime.named_units()])
 
     def __len__(self) -> int:
         return len(self._runtime.units)
+
+    @overload
+    def get(self, plugin_id: str, default: None = None, /) -> PluginRecord | None: ...
+    @overload
+    def get(self, plugin_id: str, default: T, /) -> PluginRecord | T: ...
+    def get(self, plugin_id: str, default: T | None = None, /) -> PluginRecord | T | None:
+        """Return the record of a plugin, or a default if there is none of this id."""
+        return self[plugin_id] if plugin_id in self else default
 
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs.

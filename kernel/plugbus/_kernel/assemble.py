@@ -66,7 +66,10 @@ async def call_step(unit: Unit, phase: str, call: Callable[..., Any], seconds: f
         if is_coroutine_callable(bound):
             return await bound()
         try:
-            result = await unit.owner.threads.run_bounded(lambda _: bound(), None, deadline - anyio.current_time())
+            # In a tuple, because trio takes a coroutine that comes out of a thread for a mistake.
+            (result,) = await unit.owner.threads.run_bounded(
+                lambda _: (bound(),), None, deadline - anyio.current_time()
+            )
         except Overrun:
             raise PluginTimeoutError(unit.id, phase, seconds) from None
         return await result if inspect.isawaitable(result) else result

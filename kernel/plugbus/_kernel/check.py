@@ -96,7 +96,7 @@ def _forbidden_imports(units: Iterable[Unit]) -> Iterator[Problem]:
     owners = {package: members[0] for package, members in packages.items() if len(members) == 1}
     for package, unit in owners.items():
         others = {other: owner for other, owner in owners.items() if not _is_within(package, other)}
-        for file, line, name in _imports_below(package):
+        for file, line, name in _imports_below(package) if others else ():
             for other, owner in others.items():
                 if _is_within(name, other) and not _is_within(name, package):
                     where = f"plugin {unit.id!r}, {file}:{line}"

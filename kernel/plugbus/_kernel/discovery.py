@@ -90,11 +90,13 @@ def discover(
     Raises:
         KernelStartError: If the allow list has something in it that is no plugin id.
     """
-    allow = allowed([
-        ("argument", enabled),
-        (config.origin, config.kernel.enabled),
-        (ENABLED_VARIABLE, split_names(environ.get(ENABLED_VARIABLE))),
-    ])
+    allow = allowed(
+        [
+            ("argument", enabled),
+            (config.origin, config.kernel.enabled),
+            (ENABLED_VARIABLE, split_names(environ.get(ENABLED_VARIABLE))),
+        ]
+    )
     sources = [source_of(spec, "argument") for spec in plugins]
     sources += [source_of(name, config.origin) for name in config.kernel.plugins]
     sources += [source_of(name, PLUGINS_VARIABLE) for name in split_names(environ.get(PLUGINS_VARIABLE))]
@@ -160,11 +162,12 @@ def _loading(point: EntryPoint) -> Callable[[], Loaded]:
 
 def _from_folders(plugin_dirs: Sequence[Path], allow: Allowed) -> Iterator[Source]:
     for found in (found for folder in plugin_dirs for found in folder_plugins(folder)):
-        label = f"folder {found.path}"
-        if found.problem:
-            yield Source(label, str(found.path), _refusing(found.id, found.problem))
-        else:
-            yield Source(label, str(found.path), _importing(found), found.id, disabled=_disabled(found.id, allow))
+        label, spec = f"folder {found.path}", str(found.path)
+        if not found.id:
+            yield Source(label, spec, _refusing(spec, found.problem), imports=False)
+            continue
+        load = _refusing(found.id, found.problem) if found.problem else _importing(found)
+        yield Source(label, spec, load, found.id, disabled=_disabled(found.id, allow))
 
 
 def _importing(found: FolderPlugin) -> Callable[[], Loaded]:

@@ -15,7 +15,7 @@ from plugbus._kernel.resolve import block_by, dependents, down_below
 from plugbus._kernel.schedule import in_order
 from plugbus.errors import PluginBootError, PluginError
 from plugbus.lifecycle import PluginFailed, PluginReady, PluginState, PluginUnloaded
-from plugbus.log import plugin_logger
+from plugbus.log import log_failure
 
 if TYPE_CHECKING:
     from plugbus._kernel.unit import Surroundings, Unit
@@ -126,11 +126,12 @@ class Fleet:
         """Log and announce what has become of a plugin that was to boot."""
         manifest = unit.manifest
         if unit.is_up and manifest is not None:
-            await self.announce(
-                PluginReady(plugin=unit.id, version=manifest.version, boot_seconds=unit.boot_seconds)
-            )
+            await self.announce(PluginReady(plugin=unit.id, version=manifest.version, boot_seconds=unit.boot_seconds))
         elif unit.state in {PluginState.FAILED, PluginState.BLOCKED}:
-            unit.log.error("plugin does not run", state=str(unit.state), reason=unit.reason, exc_info=unit.error)
+            if unit.error is None:
+                unit.log.error("plugin does not run", state=str(unit.state), reason=unit.reason)
+            else:
+                log_failure(unit.id, "plugin does not run", unit.error, state=str(unit.state))
             await self.announce(PluginFailed(plugin=unit.id, state=unit.state, reason=unit.reason))
 
     async def announce(self, event: Event) -> None:
@@ -138,7 +139,7 @@ class Fleet:
         try:
             await self._around.bus.aemit(event)
         except Exception as error:  # noqa: BLE001 - a listener of ours must not stop a start or a shutdown
-            plugin_logger("host").error("a listener of a kernel event failed", kernel_event=repr(event), exc_info=error)
+            log_failure("host", "a listener of a kernel event failed", error, kernel_event=repr(event))
 
     async def stop(self, unit: Unit, seconds: float) -> None:
         """Shut a plugin down and undo what it registered; its failures are on its record and logged.
@@ -163,7 +164,7 @@ class Fleet:
             self.ready.remove(unit)
         for failure in failures:
             unit.error = failure
-            unit.log.error("shutting down failed", reason=reason_of(failure, "undoing"), exc_info=failure)
+            log_failure(unit.id, "shutting down failed", failure)
 
     async def unload(self, units: Iterable[Unit], seconds: float) -> None:
         """Shut plugins down while the kernel goes on, and tell of it.

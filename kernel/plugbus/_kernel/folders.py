@@ -52,7 +52,7 @@ class FolderPlugin:
     """A plugin in a folder: ``<id>/__init__.py``, ``<id>/plugin.py`` or ``<id>.py``.
 
     Attributes:
-        id: Its id, which is the folder's name.
+        id: Its id, which is the folder's name; empty for the folder of all, when that is not there.
         path: The folder, or the file.
         problem: Why it cannot be loaded; empty when it can.
     """
@@ -95,7 +95,7 @@ def folder_plugins(folder: Path) -> Iterator[FolderPlugin]:
         folder: A folder with a folder or a file for each plugin; other names in it are passed over.
     """
     if not folder.is_dir():
-        yield FolderPlugin(folder.name, folder, "there is no such folder; correct plugin_dirs")
+        yield FolderPlugin("", folder, "there is no such folder; correct plugin_dirs")
         return
     root = folder.resolve()
     for path in sorted(folder.iterdir()):

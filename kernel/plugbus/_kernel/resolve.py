@@ -137,23 +137,21 @@ def _ordered(units: Sequence[Unit]) -> list[Unit]:
     for unit, others in before.items():
         for other in others:
             after[other].append(unit)
-    ordered: list[Unit] = []
-    ready = [place[unit] for unit in units if not before[unit]]
+    ordered: dict[Unit, None] = {}
+    ready = [unit for unit in units if not before[unit]]
     while len(ordered) < len(units):
-        while ready:
-            unit = units[heapq.heappop(ready)]
-            ordered.append(unit)
+        waiting = [place[unit] for unit in ready or _loosen([unit for unit in units if unit not in ordered], before)]
+        ready = []
+        heapq.heapify(waiting)
+        while waiting:
+            unit = units[heapq.heappop(waiting)]
+            ordered[unit] = None
             for follower in after[unit]:
-                before[follower].discard(unit)
-                if not before[follower]:
-                    heapq.heappush(ready, place[follower])
-        done = set(ordered)
-        stuck = [unit for unit in units if unit not in done]
-        if stuck:
-            freed = _loosen(stuck, before)
-            ready = [place[unit] for unit in freed]
-            heapq.heapify(ready)
-    return ordered
+                if unit in before[follower]:
+                    before[follower].discard(unit)
+                    if not before[follower]:
+                        heapq.heappush(waiting, place[follower])
+    return list(ordered)
 
 
 def _loosen(stuck: Sequence[Unit], before: dict[Unit, set[Unit]]) -> list[Unit]:

@@ -35,7 +35,7 @@ from plugbus.errors import (
     PluginNotFoundError,
 )
 from plugbus.lifecycle import KernelReady, KernelStopping
-from plugbus.log import Logger, plugin_logger
+from plugbus.log import Logger, log_failure, plugin_logger
 from plugbus.manifest import plugin_key
 from plugbus.owner import Owner
 from plugbus.services import Services
@@ -92,10 +92,9 @@ class Runtime:
     def _make_tasks(self, owner_id: str) -> Tasks:
         if self._tasks is None:
             raise PluginError(owner_id, "there are no background tasks before the kernel has started")
-        log = plugin_logger(owner_id)
 
         def tell(handle: TaskHandle, error: Exception) -> None:
-            log.error("background task crashed", task=handle.name, starts=handle.starts, exc_info=error)
+            log_failure(owner_id, "background task crashed", error, task=handle.name, starts=handle.starts)
 
         return Tasks(self._tasks, owner=owner_id, clock=self.services.get(Clock), on_crash=tell, token=self._token)
 
@@ -175,7 +174,7 @@ class Runtime:
             for unit in reversed(self.fleet.ready.copy()):
                 await self.fleet.stop(unit, _half_way(deadline) - anyio.current_time())
             for failure in [*await self.services.aclose(), *await self.host.aclose()]:
-                plugin_logger("host").error("closing a service failed", exc_info=failure)
+                log_failure("host", "closing a service failed", failure)
 
     async def load(self, spec: object) -> Unit:
         """Load one more plugin.

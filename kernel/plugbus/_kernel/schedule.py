@@ -42,12 +42,15 @@ class _Schedule:
         in_a_task: Callable[[Unit], Awaitable[None]],
         tasks: TaskGroup,
     ) -> None:
-        members = set(units)
         self._at_once, self._in_a_task, self._tasks = at_once, in_a_task, tasks
-        self._waits = {unit: sum(other in members for other in {*unit.needs, *unit.follows}) for unit in units}
-        self._after: dict[Unit, list[Unit]] = {unit: [] for unit in units}
+        self._waits: dict[Unit, int] = {}
+        self._after: dict[Unit, list[Unit]] = {}
         for unit in units:
-            for other in {*unit.needs, *unit.follows} & members:
+            # Those that come later in the order were wishes in a circle, which nobody waits for.
+            earlier = [other for other in {*unit.needs, *unit.follows} if other in self._after]
+            self._waits[unit] = len(earlier)
+            self._after[unit] = []
+            for other in earlier:
                 self._after[other].append(unit)
 
     def go_on(self, units: Iterable[Unit]) -> None:
