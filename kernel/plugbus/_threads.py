@@ -220,14 +220,18 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
 
 
 async def outcome(call: Callable[[Any], Any], event: object) -> tuple[bool, Any]:
-    """Carry an interrupt back as a value: raised in a task of its own, it would end the loop before anyone saw it."""
+    """Carry an error back as a value.
+
+    Raised in a task of its own, an interrupt would end the loop before anyone saw it, and asyncio would make a new
+    ``TimeoutError`` of one, without its traceback and notes.
+    """
     with anyio.CancelScope():  # noqa: ASYNC100 - its end is what counts:
         pass  # on asyncio a cancel after the thread's check and before this task began reaches it only so
     await anyio.lowlevel.checkpoint_if_cancelled()
     try:
         return True, await call(event)
-    except (KeyboardInterrupt, SystemExit) as interrupt:
-        return False, interrupt
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return False, error
 
 
 def _raise_cancelled() -> NoReturn:

@@ -36,6 +36,13 @@ class PlanStep(BaseModel):
         runs: Where it runs in ``aemit``: ``"loop"``, ``"thread"`` or ``"caller"``.
         policies: What it asked for, such as ``"skip"`` or ``"timeout 2 s"``.
         filters: What it filters by, such as ``"key 'berlin'"``.
+
+    Example:
+        >>> from plugbus import EventBus
+        >>> bus = EventBus()
+        >>> subscription = bus.observe(str, print, priority=7)
+        >>> bus.explain(str).steps[0].reason
+        'priority 7'
     """
 
     model_config = ConfigDict(frozen=True)

@@ -21,6 +21,10 @@ class Watched:
         event: Wire name of the event type.
         subscriber: Name of the subscriber; empty for the whole.
         plugin: Id of its plugin; empty for the whole.
+
+    Example:
+        >>> Watched("observer", "order.placed", "notify", "shop").plugin
+        'shop'
     """
 
     kind: Literal["emit", "listener", "handler", "observer"]

@@ -36,8 +36,8 @@ class Owner:
         >>> import anyio
         >>> undone = []
         >>> owner = Owner("shop")
-        >>> owner.own(lambda: undone.append("first"), what="first")
-        >>> owner.own(lambda: undone.append("second"), what="second")
+        >>> disown = owner.own(lambda: undone.append("first"), what="first")
+        >>> disown = owner.own(lambda: undone.append("second"), what="second")
         >>> owner.owns
         ('first', 'second')
         >>> anyio.run(owner.aclose)

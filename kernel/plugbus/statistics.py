@@ -22,6 +22,13 @@ class PluginStatistics:
         failures: Errors that its subscribers raised and the emitters did not see.
         threads_abandoned: Worker threads that overran their time limit and still run.
         breakers: State of each breaker, by name of the subscriber: ``"closed"``, ``"open"`` or ``"half_open"``.
+
+    Example:
+        >>> from plugbus import Breaker, EventBus
+        >>> bus = EventBus()
+        >>> subscription = bus.observe(str, print, breaker=Breaker(failures=3), name="printer")
+        >>> bus.statistics().plugins["host"].breakers
+        {'printer': 'closed'}
     """
 
     subscriptions: int = 0

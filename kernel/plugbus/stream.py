@@ -5,6 +5,7 @@ Owns the buffer between emitters in any thread and one reader on its loop.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, final
@@ -27,21 +28,22 @@ Overflow: TypeAlias = Literal["error", "drop_oldest", "drop_newest"]
 
 
 @final
+@dataclasses.dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """What a stream holds and has lost.
+    """What a stream holds and has lost; see ``EventStream.statistics``.
 
     Attributes:
         buffered: Events that wait for the reader.
         dropped: Events that were dropped because the reader lagged.
+
+    Example:
+        >>> from plugbus import EventBus
+        >>> EventBus().stream("order.*").statistics()
+        StreamStatistics(buffered=0, dropped=0)
     """
 
-    __slots__ = ("buffered", "dropped")
-
-    def __init__(self, buffered: int, dropped: int) -> None:
-        self.buffered, self.dropped = buffered, dropped
-
-    def __repr__(self) -> str:
-        return f"StreamStatistics(buffered={self.buffered}, dropped={self.dropped})"
+    buffered: int
+    dropped: int
 
 
 @final
@@ -57,14 +59,15 @@ class EventStream(Generic[E]):
     Example:
         >>> import anyio
         >>> from plugbus import Event, EventBus
-        >>> class Tick(Event): ...
+        >>> class Tick(Event):
+        ...     number: int
         >>> async def main() -> None:
         ...     bus = EventBus()
         ...     async with bus.stream(Tick) as ticks:
-        ...         await bus.aemit(Tick())
+        ...         await bus.aemit(Tick(number=1))
         ...         print(await anext(ticks))
         >>> anyio.run(main)
-        Tick()
+        number=1
     """
 
     def __init__(

@@ -106,6 +106,14 @@ class Declaration:
         events: Event types, wire names or patterns.
         call: The function, bound method, listener class or listener.
         options: How it takes part.
+
+    Example:
+        >>> @observes("order.*", name="counter")
+        ... def count(event): ...
+        >>> from types import SimpleNamespace
+        >>> [declaration] = declarations(SimpleNamespace(count=count))
+        >>> declaration.kind, declaration.events, declaration.options.name
+        ('observer', ('order.*',), 'counter')
     """
 
     kind: Kind

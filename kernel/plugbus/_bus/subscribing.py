@@ -97,6 +97,7 @@ class Subscribing(BusState):
             OrderCycleError: As :meth:`listen`.
 
         Example:
+            >>> from plugbus import EventBus
             >>> bus, seen = EventBus(), []
             >>> subscription = bus.observe(str, seen.append)
             >>> bus.emit("tick"), seen
