@@ -230,7 +230,7 @@ async def outcome(call: Callable[[Any], Any], event: object) -> tuple[bool, Any]
     await anyio.lowlevel.checkpoint_if_cancelled()
     try:
         return True, await call(event)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - it is raised again by whoever waits
         return False, error
 
 
