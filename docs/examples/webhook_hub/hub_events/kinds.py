@@ -249,7 +249,7 @@ def _with_action(kind: type[GithubEvent], action: str) -> type[GithubEvent]:
         __module__=__name__,
         __doc__=f"{kind.__name__}, when the action is {action!r}.",
         __cls_kwargs__={"name": f"{event_type(kind).name}.{action}"},
-        action=(Literal[action], action),  # type: ignore[valid-type]  # one literal type per row of the table
+        action=(Literal[action], action),  # type: ignore[arg-type]  # one literal type per row of the table
     )
     globals()[made.__name__] = made  # a class that pickles is found in its module by its name
     return made

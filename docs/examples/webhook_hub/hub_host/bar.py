@@ -28,13 +28,15 @@ class BarProgress:
             console=Console(file=out),
         )
         self._task = self._bar.add_task("deliver", total=total, count=0)
-        self._count = 0
+        self._total, self._count = total, 0
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._total is not None:  # blank lines are no deliveries, so their bytes were not counted
+            self._bar.update(self._task, completed=self._total)
         self._bar.stop()
 
     def advance(self, size: int) -> None:

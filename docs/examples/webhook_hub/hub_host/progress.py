@@ -52,9 +52,11 @@ class PlainProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if not self._total or self._told < _STEPS:
-            print(f"progress        {self._count} deliveries", file=self._out)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._total:
+            self._tell("     ")
+        elif kind is None and self._told < _STEPS:  # blank lines are no deliveries, so their bytes were not counted
+            self._tell("100 %")
 
     def advance(self, size: int) -> None:
         """Count one line, and print when another quarter is done."""
@@ -62,10 +64,13 @@ class PlainProgress:
         self._done += size
         if not self._total:
             if self._count % _EVERY == 0:
-                print(f"progress        {self._count} deliveries", file=self._out)
+                self._tell("     ")
         elif (step := min(self._done * _STEPS // self._total, _STEPS)) > self._told:
             self._told = step
-            print(f"progress {step * 100 // _STEPS:3} %  {self._count} deliveries", file=self._out)
+            self._tell(f"{step * 100 // _STEPS:3} %")
+
+    def _tell(self, share: str) -> None:
+        print(f"progress {share}  {self._count} deliveries", file=self._out)
 
 
 def progress_for(total: int | None, out: TextIO | None = None) -> Progress:
