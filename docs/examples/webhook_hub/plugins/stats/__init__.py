@@ -1,0 +1,7 @@
+"""Counts what went through."""
+
+from __future__ import annotations
+
+from .plugin import Stats
+
+__all__ = ("Stats",)
