@@ -1,0 +1,7 @@
+"""Tells people in a chat, which is an outside system and behaves like one."""
+
+from __future__ import annotations
+
+from .plugin import Headline, Notify
+
+__all__ = ("Headline", "Notify")
