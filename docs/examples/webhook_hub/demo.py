@@ -1,0 +1,137 @@
+"""The example service: a hub for GitHub webhooks, run over files of deliveries.
+
+Exit code 0: every delivery is accounted for. 1: some are not. 2: an input cannot be read. 3: the hub cannot start.
+130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import structlog
+from hub_events import Chat
+from hub_host.chat import FakeChat
+from hub_host.delivering import deliver_all
+from hub_host.ledger import Ledger
+from hub_host.progress import progress_for
+from hub_host.reading import InputError, check_inputs, total_bytes
+from hub_host.report import ask, differences, plugin_table, summary
+
+from plugbus import Kernel, PlugbusError
+
+HERE = Path(__file__).resolve().parent
+SAMPLE = HERE / "sample.jsonl"
+REAL = HERE.parents[2].parent / "shared" / "data" / "github-webhooks.jsonl"
+SHOWN_COMPLAINTS = 20
+INTERRUPTED = 130
+EXAMPLE = """example:
+  python docs/examples/webhook_hub/demo.py --input deliveries.jsonl more.jsonl --seed 7
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit code."""
+    options = _options(arguments)
+    paths = options.input or [path for path in (SAMPLE, REAL) if path.exists()]
+    _log_to_stderr(verbose=options.verbose)
+    try:
+        check_inputs(paths)
+        return anyio.run(_run, paths, options.seed)
+    except InputError as error:
+        print(f"demo: cannot read the input\n{error}", file=sys.stderr)
+        return 2
+    except PlugbusError as error:
+        print(f"demo: the hub cannot start\n{error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}".partition("\n")[0],
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="files of JSON lines with 'event' and 'payload' (default: the sample beside this file, and the real "
+        "deliveries in ../shared/data if they are there)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="chooses when the fake chat fails and hangs (default: 1)")
+    parser.add_argument("--verbose", action="store_true", help="show the log of the hub and its plugins on stderr")
+    return parser.parse_args(arguments)
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """Show the log only if asked for: the chat fails on purpose, and the report counts it."""
+    level = logging.INFO if verbose else logging.CRITICAL
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+
+
+async def _run(paths: Sequence[Path], seed: int) -> int:
+    ledger, tell = Ledger(), Complaints()
+    async with make_kernel(seed) as kernel:
+        print(*plugin_table(kernel.plugins.values()), sep="\n")
+        print(f"\none chain, explained: {kernel.bus.explain('github.issues.opened')}\n")
+        with progress_for(total_bytes(paths)) as progress:
+            unreadable = await deliver_all(kernel.bus, paths, ledger, progress, tell)
+        answers = await ask(kernel.bus)
+    print(*tell.rest(), "", *summary(ledger, answers), sep="\n")
+    if unreadable:
+        raise InputError("\n".join(unreadable))
+    return 0 if ledger.balanced and not differences(ledger, answers) else 1
+
+
+def make_kernel(seed: int) -> Kernel:
+    """Build the hub: the plugins that plugbus.toml names, and the one service that the host provides.
+
+    Args:
+        seed: Chooses when the fake chat fails and hangs.
+    """
+    kernel = Kernel(config=HERE / "plugbus.toml")
+    kernel.services.value(Chat, FakeChat(seed))
+    return kernel
+
+
+class Complaints:
+    """Prints why lines were not emitted, the first few of them: a garbled file has millions."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, text: str) -> None:
+        """Print one, unless there were enough."""
+        self._count += 1
+        if self._count <= SHOWN_COMPLAINTS:
+            print(text)
+
+    def rest(self) -> list[str]:
+        """Return a line that tells of those that were not printed, if there are any."""
+        left = self._count - SHOWN_COMPLAINTS
+        return [f"... and {left} more lines that were not emitted"] if left > 0 else []
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    if code == INTERRUPTED:
+        os._exit(code)  # a thread may still wait for a pipe, and a normal exit would wait for the thread
+    sys.exit(code)
