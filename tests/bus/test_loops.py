@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import pytest
 from tests.bus.tools import (
@@ -114,6 +116,31 @@ def test_a_loop_through_threads_and_bridges(bus: EventBus, backend: str) -> None
 
     with pytest.raises(EmitLoopError) as caught:
         run(backend, bus.aemit, A())
+
+    assert shown(caught.value) == ["loops.a", "loops.b"]
+
+
+def below(frames: int, fn: Callable[[], object]) -> object:
+    return fn() if not frames else below(frames - 1, fn)
+
+
+@pytest.mark.parametrize("frames", range(0, 701, 100))
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("how", ["threads", "async", "sync"])
+def test_a_loop_is_shown_however_much_of_the_stack_is_left(bus: EventBus, backend: str, how: str, frames: int) -> None:
+    """A guard that needs stack itself must not fail where there is least, nor be isolated as an ordinary error."""
+
+    async def to_b(message):
+        await bus.aemit(B())
+
+    async def to_a(message):
+        await bus.aemit(A())
+
+    bus.observe(A, to_b if how != "sync" else lambda message: bus.emit(B()))
+    bus.observe(B, to_a if how == "async" else lambda message: bus.emit(A()))
+
+    with pytest.raises(EmitLoopError) as caught:
+        below(frames, lambda: bus.emit(A()) if how == "sync" else run(backend, bus.aemit, A()))
 
     assert shown(caught.value) == ["loops.a", "loops.b"]
 
