@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 import anyio
 import pydantic
 import pytest
-from tests.bus.tools import SECONDS, Keyed, Ping, World, in_worlds, marks, noting, run
+from tests.bus.tools import SECONDS, Keyed, Ping, World, coloured, in_worlds, marks, noting, run, tracer
 
-from plugbus import Event, EventBus, EventDataError, NamedEvent, Request, event, replace
+from plugbus import Event, EventBus, EventDataError, NamedEvent, Owner, Request, event, replace
 
 pytestmark = marks
 
@@ -393,3 +393,28 @@ def test_without_a_loop_an_async_observer_gets_the_replay_too(bus: EventBus) -> 
     bus.observe(Setup, observer)
 
     assert seen == [Setup("one")]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+async def test_a_plugin_that_was_booting_gets_the_replay_when_it_is_active(bus: EventBus, asynchronous: bool) -> None:
+    seen: list[object] = []
+    owner = Owner("shop")
+    shop = bus.view(owner)
+    shop.observe(Setup, coloured(seen.append, asynchronous=asynchronous))
+    await bus.aemit(Setup("one"))
+    assert seen == []
+
+    bus.activate(owner)
+    await bus.replay(owner)
+
+    assert seen == [Setup("one")]
+
+
+def test_a_replay_reaches_listeners_too(bus: EventBus) -> None:
+    """Middleware that sets itself up on a sticky event must not miss it because it came later."""
+    trace: list[str] = []
+    bus.emit(Setup("one"))
+
+    bus.listen(Setup, tracer("late", trace))
+
+    assert trace == [">late", "<late"]

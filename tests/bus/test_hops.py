@@ -13,6 +13,7 @@ from tests.bus.tools import (
     Gate,
     Hops,
     Ping,
+    Pong,
     coloured,
     in_threads,
     marks,
@@ -338,3 +339,45 @@ def test_one_bus_serves_two_loops_at_once(bus: EventBus) -> None:
         )
 
     assert sorted(seen) == [1, 2]
+
+
+async def test_emits_that_cross_two_plugins_in_opposite_order_do_not_deadlock(bus: EventBus) -> None:
+    """Each holds one plugin's only permit and needs the other's: hold and wait would be for ever."""
+    _, one = plugin(bus, "one", thread_limit=1)
+    _, two = plugin(bus, "two", thread_limit=1)
+    both = threading.Barrier(2)
+    seen: list[str] = []
+
+    def holds(message, next_fn):
+        both.wait(SECONDS)  # both emits hold their first permit, before either asks for its second
+        return next_fn(message)
+
+    async def between(message, next_fn):
+        return await next_fn(message)
+
+    for kind, outer, inner in ((Ping, one, two), (Pong, two, one)):
+        outer.listen(kind, holds)
+        outer.listen(kind, between)
+        inner.listen(kind, lambda message, next_fn: seen.append(type(message).__name__) or next_fn(message))
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(bus.aemit, Ping())
+            group.start_soon(bus.aemit, Pong())
+
+    assert sorted(seen) == ["Ping", "Pong"]
+
+
+@pytest.mark.parametrize("kind", ["listener", "observer", "inside"])
+async def test_what_a_plugin_filters_out_needs_none_of_its_permits(bus: EventBus, hops: Hops, kind: str) -> None:
+    """Or a plugin at its limit would hold up every event of the service, wanted or not."""
+    _, shop = plugin(bus, "shop", thread_limit=1)
+    never = lambda message: False
+    if kind == "listener":
+        shop.listen(Ping, lambda message, next_fn: next_fn(message), where=never)
+    else:
+        shop.observe(Ping, lambda message: None, where=never, inside=kind == "inside")
+
+    await bus.aemit(Ping())
+
+    assert hops.count == 0

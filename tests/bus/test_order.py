@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.bus.tools import Ask, Ping, Pong, SubPing, marks, noting, plugin, tracer
 
-from plugbus import Event, EventBus, Listener, OrderCycleError
+from plugbus import Event, EventBus, Listener, OrderCycleError, Owner
 
 pytestmark = marks
 
@@ -339,3 +339,18 @@ def test_any_wishes_give_the_greedy_topological_order(
 
     assert [int(name) for name in entered(bus, trace)] == expected(priorities, edges)
     assert [int(name) for name in observed] == expected(priorities, edges)
+
+
+def test_what_boots_in_parallel_is_ordered_as_the_views_were_made(bus: EventBus) -> None:
+    """The slower of two plugins registers later, and still stands where its place in the plan is."""
+    trace: list[str] = []
+    first, second = Owner("first"), Owner("second")
+    views = bus.view(first), bus.view(second)
+
+    views[1].listen(Ping, tracer("second", trace))
+    views[0].listen(Ping, tracer("first", trace))
+    bus.activate(second)
+    bus.activate(first)
+    views[0].listen(Ping, tracer("late", trace))
+
+    assert entered(bus, trace) == ["first", "second", "late"]
