@@ -66,7 +66,7 @@ class Subscription:
         options: Options,
         owner: Owner,
         name: str,
-        sequence: int,
+        sequence: tuple[int, int],
         target: Any,
         call: Callable[..., Any] | None,
         acall: Callable[..., Any] | None,

@@ -72,6 +72,7 @@ class Entry:
     priority: int
     key: Any
     owner: str
+    place: tuple[float, int] = (0, 0)
     sub: Any = field(repr=False, default=None)
 
     def fits(self, message: Any) -> bool:
@@ -92,12 +93,15 @@ class Model(RuleBasedStateMachine):
         self.active = {"host": True, "one": True, "two": False}
         self.owners = {name: Owner(name) for name in ("one", "two")}
         self.views = {"host": self.bus} | {name: self.bus.view(owner) for name, owner in self.owners.items()}
+        self.ranks: dict[str, float] = {"one": 0.25, "two": 0.5}
         self.bus.activate(self.owners["one"])
 
     def add(self, kind: str, target: Any, owner: str, key: Any, priority: int, *, asynchronous: bool) -> Entry:
         self.count += 1
         targets = target if isinstance(target, list) else [target]
         entry = Entry(self.count, kind, set().union(*(TARGETS[each] for each in targets)), priority, key, owner)
+        # What an owner registers before it is active counts as registered when its view was made.
+        entry.place = (entry.number, 0) if self.active[owner] else (self.ranks[owner], entry.number)
         name = f"s{entry.number}"
         options: dict[str, Any] = {"name": name} | ({} if key is ABSENT else {"key": key})
         view = self.views[owner]
@@ -180,13 +184,14 @@ class Model(RuleBasedStateMachine):
         self.entries = [entry for entry in self.entries if entry.owner != name]
         self.owners[name] = Owner(name)
         self.views[name] = self.bus.view(self.owners[name])
+        self.ranks[name] = self.count + 0.5
         self.active[name] = False
 
     def heard(self, kind: str, message: Any) -> list[Entry]:
         found = [
             entry for entry in self.entries if entry.kind == kind and self.active[entry.owner] and entry.fits(message)
         ]
-        return sorted(found, key=lambda entry: (entry.priority, entry.number))
+        return sorted(found, key=lambda entry: (entry.priority, entry.place))
 
     def expected(self, message: Any, bottom: list[str]) -> list[str]:
         listeners = [f"s{entry.number}" for entry in self.heard("listener", message)]

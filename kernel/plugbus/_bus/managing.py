@@ -123,10 +123,14 @@ class Managing(BusState):
     def view(self, owner: Owner, services: Services | None = None) -> Self:
         """Return the same bus as *owner* sees it: what is registered through it belongs to the owner.
 
+        Subscriptions that the owner makes before it is active count, in the order of registration, from now.
+
         Args:
             owner: A plugin.
             services: Where further parameters of its subscribers come from; those of this view unless given.
         """
+        with self._core.lock:
+            self._core.book.enlist(owner)
         view = object.__new__(type(self))
         view._share(self._core, owner, services or self._services)
         owner.own(view._depart, what="view of the bus")

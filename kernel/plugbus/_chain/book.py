@@ -26,11 +26,12 @@ class Book:
 
     def __init__(self) -> None:
         self.shelves = Shelves()
-        self._sequence = 0
+        self._count = 0
+        self._ranks: WeakKeyDictionary[Owner, int] = WeakKeyDictionary()
         self._edges = 0
         self._numbers: WeakKeyDictionary[Owner, dict[str, int]] = WeakKeyDictionary()
         self._owned: dict[Owner, dict[str, Subscription]] = {}
-        self._disown: dict[int, Callable[[], None]] = {}
+        self._disown: dict[tuple[int, int], Callable[[], None]] = {}
 
     def __iter__(self) -> Iterator[Subscription]:
         found = [subscription for owned in self._owned.values() for subscription in owned.values()]
@@ -62,7 +63,7 @@ class Book:
             options=options,
             owner=owner,
             name=name,
-            sequence=self._sequence + 1,
+            sequence=self._sequence(owner),
             target=ready.target,
             call=ready.call,
             acall=ready.acall,
@@ -70,6 +71,18 @@ class Book:
             breaker=breaker(options, name, owner),
             close=close,
         )
+
+    def enlist(self, owner: Owner) -> None:
+        """Give an owner its place: what it registers while it boots counts as registered now.
+
+        So plugins that boot in parallel are ordered as their views were made, whichever is quicker.
+        """
+        self._count += 1
+        self._ranks[owner] = self._count
+
+    def _sequence(self, owner: Owner) -> tuple[int, int]:
+        number = self._count + 1
+        return (number, 0) if owner.active else (self._ranks.get(owner, number), number)
 
     def _name(self, options: Options, owner: Owner, ready: Prepared) -> str:
         taken = self._owned.get(owner, {})
@@ -104,7 +117,7 @@ class Book:
         except BaseException:
             self.shelves.remove(subscription)
             raise
-        self._sequence = subscription.sequence
+        self._count += 1
         self._edges += edges
         self._disown[subscription.sequence] = disown
         self._owned.setdefault(subscription.owner, {})[subscription.name] = subscription

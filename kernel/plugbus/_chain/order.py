@@ -49,7 +49,7 @@ def in_order(event: str, subscriptions: Iterable[Subscription]) -> list[Placed]:
     return _topological(event, waiting)
 
 
-def _rank(subscription: Subscription) -> tuple[int, int]:
+def _rank(subscription: Subscription) -> tuple[int, tuple[int, int]]:
     return subscription.options.priority, subscription.sequence
 
 

@@ -21,7 +21,7 @@ __all__ = ("ANY", "Shelves")
 ANY: Final = object()
 """Stands for every key value."""
 
-Members = dict[int, "Subscription"]
+Members = dict[tuple[int, int], "Subscription"]
 
 
 @final

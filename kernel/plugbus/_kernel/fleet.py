@@ -45,6 +45,8 @@ class Fleet:
         Args:
             units: Those that were resolved, each after those it needs and follows.
         """
+        for unit in units:
+            unit.enlist()
         try:
             await in_order(units, self._boot_now, self._boot)
         finally:

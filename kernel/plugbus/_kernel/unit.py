@@ -127,6 +127,10 @@ class Unit:
             self._bus = self.surroundings.bus.view(self.owner, self.services)
         return self._bus
 
+    def enlist(self) -> None:
+        """Take its place among the others' subscriptions, before they boot in parallel: that is where views are made."""
+        _ = self.bus
+
     @property
     def services(self) -> Services:
         """Its view of the services."""
