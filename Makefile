@@ -52,7 +52,7 @@ test: $(READY) ## the tests with branch coverage of the kernel; ARGS="-k bus" fo
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 .PHONY: test-all
-test-all: $(READY) ## the tests on every installed Python from 3.11 up
+test-all: $(READY) ## the tests on every installed Python from 3.11 up, and with our lower bounds
 	$(BIN)/python scripts/test_all.py $(ARGS)
 
 .PHONY: check format-check lint types imports docs

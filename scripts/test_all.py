@@ -1,5 +1,6 @@
 """Run the tests on every installed Python from 3.11 up, each in an environment of its own under .venvs/.
 
+The oldest runs them once more with our dependencies at their lower bounds.
 Run it as ``make test-all``; further arguments go to pytest.
 """
 
@@ -20,9 +21,11 @@ def main() -> int:
     """Test on one interpreter after the other; 0 if all passed."""
     found = interpreters()
     print(f"Python {', '.join(found)} found", flush=True)
-    results = {version: run(version, python) for version, python in found.items()}
-    for version, code in results.items():
-        print(f"Python {version}: {'passed' if code == 0 else f'FAILED (exit code {code})'}")
+    results = {f"Python {version}": run(version, python) for version, python in found.items()}
+    if found:
+        results["lower bounds"] = run("lowest", next(iter(found.values())), "lowest.txt")
+    for name, code in results.items():
+        print(f"{name}: {'passed' if code == 0 else f'FAILED (exit code {code})'}")
     return max(results.values(), default=1)
 
 
@@ -48,12 +51,12 @@ def runs(python: str) -> bool:
     return subprocess.run([python, "-c", "import venv"], capture_output=True, check=False).returncode == 0
 
 
-def run(version: str, python: str) -> int:
-    """Set up .venvs/<version> unless it is up to date, and run the tests in it."""
-    folder = ROOT / ".venvs" / version
+def run(name: str, python: str, requirements: str = "dev.txt") -> int:
+    """Set up .venvs/<name> unless it is up to date, and run the tests in it."""
+    folder = ROOT / ".venvs" / name
     own = folder / "bin/python"
     ready = folder / ".ready"
-    pinned = [ROOT / "requirements/dev.txt", ROOT / "pyproject.toml"]
+    pinned = [ROOT / "requirements" / requirements, ROOT / "pyproject.toml"]
     if not ready.exists() or ready.stat().st_mtime < max(path.stat().st_mtime for path in pinned):
         install = [UV, "pip", "install", "--quiet", "--python", own]
         for command in (
@@ -63,7 +66,7 @@ def run(version: str, python: str) -> int:
         ):
             subprocess.run(command, check=True, cwd=ROOT)
         ready.touch()
-    print(f"\nPython {version}", flush=True)
+    print(f"\n{name}", flush=True)
     return subprocess.run([own, "-m", "pytest", "-q", *sys.argv[1:]], check=False, cwd=ROOT).returncode
 
 
