@@ -195,16 +195,17 @@ def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_an_interrupt_does_not_wait_for_a_silent_pipe(tmp_path: Path) -> None:
-    """Ctrl-C while the demo waits for the next line ends it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_wait_for_a_silent_pipe(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C while the demo waits for the next line ends it, and so does a supervisor; the kernel drains."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     process = subprocess.Popen([sys.executable, SCRIPT, "--input", pipe], stderr=subprocess.PIPE)
     try:
         with pipe.open("wb"):  # returns when the demo has begun to read
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             _, err = process.communicate(timeout=20)
     finally:
         process.kill()
 
-    assert (process.returncode, err) == (130, b"demo: interrupted\n")
+    assert (process.returncode, err) == (128 + number, f"demo: interrupted by {number.name}\n".encode())

@@ -1,7 +1,7 @@
 """The example service: a hub for GitHub webhooks, run over files of deliveries.
 
 Exit code 0: every delivery is accounted for. 1: some are not. 2: an input cannot be read. 3: the hub cannot start.
-130: interrupted.
+Above 128: a signal ended it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ import structlog
 from hub_events import Chat
 from hub_host.chat import FakeChat
 from hub_host.delivering import deliver_all
+from hub_host.ending import InterruptedRunError, until_signal
 from hub_host.ledger import Ledger
 from hub_host.progress import progress_for
 from hub_host.reading import InputError, check_inputs, total_bytes
 from hub_host.report import ask, differences, plugin_table, summary
 
-from plugbus import Kernel, PlugbusError
+from plugbus import Kernel, KernelStartError
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE / "sample.jsonl"
 REAL = HERE.parents[2].parent / "shared" / "data" / "github-webhooks.jsonl"
 SHOWN_COMPLAINTS = 20
-INTERRUPTED = 130
+BROKEN_PIPE = 128 + 13
 EXAMPLE = """example:
   python docs/examples/webhook_hub/demo.py --input deliveries.jsonl more.jsonl --seed 7
 """
@@ -46,12 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"demo: cannot read the input\n{error}", file=sys.stderr)
         return 2
-    except PlugbusError as error:
+    except KernelStartError as error:
         print(f"demo: the hub cannot start\n{error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
+    except InterruptedRunError as signal:
+        print(f"demo: interrupted by {signal.name}", file=sys.stderr)
+        return signal.exit_code
+    except KeyboardInterrupt:  # before the kernel listened to signals
         print("demo: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + 2
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -87,8 +91,9 @@ async def _run(paths: Sequence[Path], seed: int) -> int:
     async with make_kernel(seed) as kernel:
         print(*plugin_table(kernel.plugins.values()), sep="\n")
         print(f"\none chain, explained: {kernel.bus.explain('github.issues.opened')}\n")
-        with progress_for(total_bytes(paths)) as progress:
-            unreadable = await deliver_all(kernel.bus, paths, ledger, progress, tell)
+        async with until_signal(kernel):
+            with progress_for(total_bytes(paths)) as progress:
+                unreadable = await deliver_all(kernel.bus, paths, ledger, progress, tell)
         answers = await ask(kernel.bus)
     print(*tell.rest(), "", *summary(ledger, answers), sep="\n")
     if unreadable:
@@ -131,7 +136,7 @@ if __name__ == "__main__":
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    if code == INTERRUPTED:
+        code = BROKEN_PIPE
+    if code > 128:
         os._exit(code)  # a thread may still wait for a pipe, and a normal exit would wait for the thread
     sys.exit(code)
