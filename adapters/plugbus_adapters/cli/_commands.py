@@ -1,0 +1,166 @@
+"""What the commands do once a kernel is there: serve, check, list, explain.
+
+Owns what is printed; the kernel knows the answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from plugbus import Kernel, KernelReady, KernelStartError, KernelStopping, PluginState, UnknownEventError
+from plugbus_adapters.cli._console import note, print_lines, print_table, stdout_for_data
+from plugbus_adapters.cli._errors import PROBLEMS, USAGE, CommandError
+from plugbus_adapters.cli._extending import know_commands_hook
+from plugbus_adapters.cli._mermaid import flow_chart
+from plugbus_adapters.cli._signals import signals_kept_while_booting
+from plugbus_adapters.cli._target import load_kernel
+
+if TYPE_CHECKING:
+    from plugbus import KernelPlan, KernelPortal, Plan, PluginStep
+
+__all__ = ("booted", "check_kernel", "explain_event", "list_plugins", "serve")
+
+_NOT_WELL = frozenset({PluginState.FAILED, PluginState.BLOCKED})
+_MANY = 30
+
+
+def serve(target: str | None, backend: Literal["asyncio", "trio"], *, dev: bool) -> None:
+    """Run a kernel for the life of the process."""
+    kernel = load_kernel(target, dev=dev)
+    know_commands_hook(kernel)
+
+    def ready(_: KernelReady) -> None:
+        plan = kernel.explain()
+        up = [step.id for step in plan.plugins if step.state is PluginState.READY]
+        note(*_not_well(plan), f"ready with {', '.join(up) or 'no plugins'}; SIGTERM or Ctrl-C stops it")
+
+    def stopping(event: KernelStopping) -> None:
+        note(f"stopping: {event.reason}" if event.reason else "stopping")
+
+    kernel.bus.observe(KernelReady, ready)
+    kernel.bus.observe(KernelStopping, stopping)
+    try:
+        with signals_kept_while_booting(kernel):
+            kernel.run(backend=backend)
+    except KernelStartError as error:
+        raise _not_started(error) from error
+    except LookupError as error:
+        if backend not in str(error):
+            raise
+        raise CommandError(f"the event loop {backend} is not installed", f"pip install {backend}") from error
+    note("stopped")
+
+
+def _not_well(plan: KernelPlan) -> Iterator[str]:
+    for step in plan.plugins:
+        if step.state in _NOT_WELL:
+            yield f"warning: plugin {step.id!r} {step.state}: {step.reason}"
+
+
+def _not_started(error: KernelStartError) -> CommandError:
+    return CommandError(str(error), "plugbus check prints everything that is wrong", PROBLEMS)
+
+
+def check_kernel(target: str | None, *, strict: bool, as_json: bool) -> int:
+    """Print all problems; return the exit code."""
+    with stdout_for_data():
+        kernel = load_kernel(target)
+        know_commands_hook(kernel)
+        problems = kernel.check()
+    wrong = [problem for problem in problems if problem.fatal or strict]
+    if as_json:
+        print_lines(json.dumps([asdict(problem) for problem in problems], indent=2))
+        return PROBLEMS if wrong else 0
+    for problem in problems:
+        print_lines(f"{'problem' if problem in wrong else 'warning'}: {problem}")
+    told = [_counted(len(wrong), "problem")]
+    if len(problems) > len(wrong):
+        told.append(_counted(len(problems) - len(wrong), "warning"))
+    print_lines(", ".join(told))
+    return PROBLEMS if wrong else 0
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'s' * (count != 1)}"
+
+
+@contextlib.contextmanager
+def booted(kernel: Kernel) -> Iterator[KernelPortal]:
+    """Have a kernel run in a thread of its own, and what it prints on standard error.
+
+    Raises:
+        CommandError: If it does not start.
+    """
+    know_commands_hook(kernel)
+    portal = kernel.portal()
+    try:
+        with stdout_for_data():
+            running = portal.__enter__()
+    except KernelStartError as error:
+        raise _not_started(error) from error
+    try:
+        yield running
+    finally:
+        with stdout_for_data():
+            portal.close()
+
+
+def list_plugins(target: str | None, *, as_json: bool) -> int:
+    """Print all plugins of a kernel that was booted for it; return the exit code."""
+    with stdout_for_data():
+        kernel = load_kernel(target)
+        with booted(kernel) as running:
+            plan = running.explain()
+    if as_json:
+        print_lines(plan.model_dump_json(indent=2))
+    else:
+        print_table(("plugin", "version", "state", "boot", "reason"), list(map(_row, plan.plugins)))
+    return PROBLEMS if any(step.state in _NOT_WELL for step in plan.plugins) else 0
+
+
+def _row(step: PluginStep) -> tuple[str, ...]:
+    took = f"{step.boot_seconds * 1000:.1f} ms" if step.boot_seconds else "-"
+    return (step.id, step.version or "-", step.state, took, step.reason or "-")
+
+
+def explain_event(event: str, target: str | None, form: Literal["table", "json", "mermaid"]) -> None:
+    """Print the plan of an event of a kernel that was booted for it."""
+    with stdout_for_data():
+        kernel = load_kernel(target)
+        with booted(kernel) as running:
+            try:
+                plan = running.bus.explain(event)
+            except UnknownEventError as error:
+                raise _unknown(error, running) from error
+    if form == "json":
+        print_lines(plan.model_dump_json(indent=2))
+    elif form == "mermaid":
+        print_lines(flow_chart(plan))
+    else:
+        _print_plan(plan)
+
+
+def _unknown(error: UnknownEventError, running: KernelPortal) -> CommandError:
+    known = ", ".join(sorted(declared.name for declared in running.bus.types())[:_MANY])
+    near = f"did you mean {' or '.join(error.nearest)}? " if error.nearest else ""
+    return CommandError(f"nobody knows an event {error.name!r}", f"{near}This kernel knows {known}", USAGE)
+
+
+def _print_plan(plan: Plan) -> None:
+    heads = ("#", "kind", "name", "plugin", "runs", "reason", "policies", "filters")
+    rows: list[tuple[str, ...]] = [_step(step) for step in plan.steps]
+    print_lines(plan.event)
+    if rows:
+        print_table(heads, rows)
+    else:
+        print_lines("(nobody)")
+    print_lines(*(f"! {problem}" for problem in plan.problems))
+
+
+def _step(step: Any) -> tuple[str, ...]:
+    listed = (", ".join(step.policies) or "-", ", ".join(step.filters) or "-")
+    return (str(step.position), step.kind, step.name, step.plugin, step.runs, step.reason, *listed)

@@ -1,0 +1,101 @@
+"""Commands that plugins and adapters add.
+
+Owns when the hook is called: for entry points when a command is not ours, for plugins when a target is named, too.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final, final
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+from plugbus_adapters.cli._console import note
+
+if TYPE_CHECKING:
+    from plugbus import Kernel, KernelPortal
+
+__all__ = ("COMMANDS_GROUP", "Commands", "Session", "know_commands_hook")
+
+COMMANDS_GROUP: Final = "plugbus.commands"
+
+
+@final
+class Session:
+    """What the options before the command said."""
+
+    def __init__(self) -> None:
+        self.traceback = False
+        self.added: Any = None
+        self._target: str | None = None
+
+    def remember(self, target: str | None) -> str | None:
+        """Keep the target, early enough for commands that its plugins add."""
+        self._target = target
+        return target
+
+    def target_or(self, given: str | None) -> str | None:
+        """Return the target of a command: its own, or else the one before the command."""
+        return given or self._target
+
+
+class Commands(TyperGroup):
+    """Our commands, and those that were added; ours come first, so nobody takes a name from us."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; a kernel is booted only for a name that is not ours."""
+        return super().get_command(ctx, cmd_name) or self._added(ctx).get(cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, for the help."""
+        own = super().list_commands(ctx)
+        return [*own, *(name for name in sorted(self._added(ctx)) if name not in own)]
+
+    def _added(self, ctx: Any) -> dict[str, Any]:
+        session: Session = ctx.obj
+        if session.added is None:
+            added = typer.Typer(rich_markup_mode=None)
+            _add_installed(added)
+            target = session.target_or(None)
+            if target is not None:
+                _add_of_plugins(added, ctx, target)
+            session.added = get_group(added).commands
+        commands: dict[str, Any] = session.added
+        return commands
+
+
+def _add_installed(added: typer.Typer) -> None:
+    """Ask each entry point; one that fails takes its own commands away and nothing else."""
+    for point in sorted(entry_points(group=COMMANDS_GROUP), key=lambda point: point.name):
+        import pluggy
+
+        from plugbus.hookspecs import PROJECT
+        from plugbus_adapters.cli import hooks
+
+        registry = pluggy.PluginManager(PROJECT)
+        registry.add_hookspecs(hooks)
+        try:
+            registry.register(point.load(), point.name)
+            registry.hook.plugbus_commands(app=added, kernel=None)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is told, and the other commands still work
+            note(f"warning: no commands of {point.name} ({point.value}): {type(error).__name__}: {error}")
+
+
+def _add_of_plugins(added: typer.Typer, ctx: Any, target: str) -> None:
+    from plugbus_adapters.cli._commands import booted
+    from plugbus_adapters.cli._target import load_kernel
+
+    kernel = load_kernel(target)
+    running: KernelPortal = ctx.with_resource(booted(kernel))
+    kernel.pm.hook.plugbus_commands(app=added, kernel=running)
+
+
+def know_commands_hook(kernel: Kernel) -> None:
+    """Enter the hook's specification, so that ``check`` takes implementations of it for what they are."""
+    from plugbus_adapters.cli import hooks
+
+    known = getattr(kernel.pm.hook, "plugbus_commands", None)
+    if known is None or not known.has_spec():
+        kernel.pm.add_hookspecs(hooks)
