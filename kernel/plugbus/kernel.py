@@ -8,19 +8,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, final
 
 import anyio
-from anyio.from_thread import BlockingPortal
 
 from plugbus._kernel.check import check
 from plugbus._kernel.checkup import check_health
+from plugbus._kernel.life import Life
 from plugbus._kernel.preparing import KernelOptions, read
 from plugbus._kernel.rehearsal import Rehearsal
 from plugbus._kernel.runtime import Runtime
-from plugbus._kernel.signals import wait_for_signal
 from plugbus.errors import KernelStartError, Problem
 from plugbus.plugins import KernelPlan, PluginRecord, Plugins, plan_of
 from plugbus.portal import KernelPortal
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pluggy
-    from anyio.abc import TaskGroup
+    from anyio.from_thread import BlockingPortal
 
     from plugbus._kernel.config import ConfigSource
     from plugbus.bus import EventBus
@@ -101,11 +99,7 @@ class Kernel:
         )  # fmt: skip
         self._runtime = Runtime(self._options)
         self._plugins = Plugins(self._runtime)
-        self._stack: AsyncExitStack | None = None
-        self._portal: BlockingPortal | None = None
-        self._tasks: TaskGroup | None = None
-        self._stop: anyio.Event | None = None
-        self._reason = ""
+        self._life = Life(self._runtime)
 
     @property
     def bus(self) -> EventBus:
@@ -128,36 +122,13 @@ class Kernel:
         return self._runtime.hooks
 
     async def __aenter__(self) -> Self:
-        if self._stack is not None:
-            problem = Problem("kernel", "has been started before", "make a new Kernel for each start")
-            raise KernelStartError([problem])
-        self._stack = AsyncExitStack()
-        self._stop = anyio.Event()
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        self._portal = await self._stack.enter_async_context(BlockingPortal())
-        self.bus.attach_portal(self._portal)
-        try:
-            await self._runtime.start(self._tasks)
-        except BaseException:
-            await self._end("the start failed")
-            raise
+        await self._life.begin(signals=False)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._end(self._reason)
-
-    async def _end(self, reason: str) -> None:
-        """Shut down; what the body raised is not shown to the task group, which would wrap it into a group."""
-        await self._runtime.stop(reason)
-        self.bus.attach_portal(None)
-        if self._stack is None or self._portal is None or self._tasks is None:
-            return
-        with anyio.CancelScope(shield=True):
-            await self._portal.stop(cancel_remaining=True)
-        self._tasks.cancel_scope.cancel()
-        await self._stack.__aexit__(None, None, None)
+        await self._life.end()
 
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs; as :meth:`Plugins.load`.
@@ -223,14 +194,12 @@ class Kernel:
             rehearsal.close()
 
     def stop(self, reason: str = "") -> None:
-        """Have :meth:`serve` return, so that the kernel shuts down; from the event loop.
+        """Have :meth:`serve` or :meth:`run` return, so that the kernel shuts down; from the event loop.
 
         Args:
-            reason: Why, for ``KernelStopping``.
+            reason: Why, for ``KernelStopping``; the first one counts.
         """
-        self._reason = reason
-        if self._stop is not None:
-            self._stop.set()
+        self._life.stop(reason)
 
     async def serve(self) -> str:
         """Wait until SIGTERM, SIGINT or :meth:`stop`; then leave ``async with``, and the kernel drains.
@@ -238,24 +207,20 @@ class Kernel:
         Only the main thread can receive signals.
 
         Returns:
-            The name of the signal; empty if there was none.
+            Why it is to stop, such as ``"SIGTERM"``.
 
         Raises:
             KernelStartError: If the kernel has not been started.
         """
-        if self._stop is None:
-            raise KernelStartError([Problem("kernel.serve()", "the kernel is not running", "use `async with kernel`")])
-        name = await wait_for_signal(self._stop)
-        self._reason = self._reason or name
-        return name
+        return await self._life.serve()
 
     def run(
         self, *, backend: Literal["asyncio", "trio"] = "asyncio", backend_options: dict[str, Any] | None = None
     ) -> None:
         """Start, serve until SIGTERM or SIGINT, shut down: the whole life of a process, from its main thread.
 
-        Where threads were abandoned that still hang, the process is ended here with exit code 0, because the
-        interpreter would wait for them for ever.
+        A signal during the start rolls it back. Where threads were abandoned that still hang, the process is ended
+        here with exit code 0, because the interpreter would wait for them for ever.
 
         Args:
             backend: The event loop.
@@ -264,15 +229,23 @@ class Kernel:
         Raises:
             KernelStartError: If it does not start.
         """
-        anyio.run(self._serve, backend=backend, backend_options=backend_options)
+        anyio.run(self._run, backend=backend, backend_options=backend_options)
         if self._runtime.threads_abandoned():
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
 
-    async def _serve(self) -> None:
-        async with self:
-            await self.serve()
+    async def _run(self) -> None:
+        try:
+            await self._life.begin(signals=True)
+        except KernelStartError:
+            if self._life.reason:  # it was told to stop, and it did
+                return
+            raise
+        try:
+            await self._life.wait_stop()
+        finally:
+            await self._life.end()
 
     def portal(self, *, lazy: bool = False, backend: Literal["asyncio", "trio"] = "asyncio") -> KernelPortal:
         """Run the kernel in a thread of its own, for sync code.
@@ -287,6 +260,9 @@ class Kernel:
             'tick'
         """
         return KernelPortal(self, self._again, lazy=lazy, backend=backend)
+
+    def _inner_portal(self) -> BlockingPortal:
+        return self._life.portal
 
     def _again(self) -> Kernel:
         """Return a new kernel with the same arguments."""

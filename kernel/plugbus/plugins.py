@@ -146,7 +146,7 @@ class Plugins(Mapping[str, PluginRecord]):
     def get(self, plugin_id: str, default: T, /) -> PluginRecord | T: ...
     def get(self, plugin_id: str, default: T | None = None, /) -> PluginRecord | T | None:
         """Return the record of a plugin, or a default if there is none of this id."""
-        return self[plugin_id] if plugin_id in self else default
+        return self[plugin_id] if plugin_id in self else default  # noqa: SIM401 - this is that very method
 
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs.

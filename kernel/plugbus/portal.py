@@ -9,15 +9,17 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, final, overload
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType
+
+    from anyio.from_thread import BlockingPortal
 
     from plugbus.bus import EventBus
     from plugbus.errors import Problem
@@ -66,7 +68,8 @@ class KernelPortal:
     ) -> None:
         self._kernel, self._again, self._lazy, self._backend = kernel, again, lazy, backend
         self._portal: BlockingPortal | None = None
-        self._stack: ExitStack | None = None
+        self._stop: anyio.Event | None = None
+        self._ended: Future[None] = Future()
         self._lock = threading.RLock()
         if lazy and hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
@@ -76,25 +79,46 @@ class KernelPortal:
         """Begin anew in a child process, in which the parent's threads do not exist."""
         self._lock = threading.RLock()
         if self._portal is not None:
-            self._portal = self._stack = None
+            self._portal = self._stop = None
             self._kernel = self._again()
 
     def _started(self) -> BlockingPortal:
         with self._lock:
-            if self._portal is None:
-                if not self._lazy:
-                    raise RuntimeError("the kernel is not running; use `with kernel.portal() as kernel`")
-                self._start()
-                threading.Thread(target=self._close_at_exit, name="plugbus exit").start()
-            if self._portal is None:  # pragma: no cover - _start sets it or raises
-                raise RuntimeError("the kernel is not running")
-            return self._portal
+            if self._portal is None and not self._lazy:
+                raise RuntimeError("the kernel is not running; use `with kernel.portal() as kernel`")
+            if self._portal is not None:
+                return self._portal
+            portal = self._start()
+            threading.Thread(target=self._close_at_exit, name="plugbus exit").start()
+            return portal
 
-    def _start(self) -> None:
-        with ExitStack() as stack:
-            portal = stack.enter_context(start_blocking_portal(self._backend, name="plugbus kernel"))
-            stack.enter_context(portal.wrap_async_context_manager(self._kernel))
-            self._portal, self._stack = portal, stack.pop_all()
+    def _start(self) -> BlockingPortal:
+        """Start a thread for the kernel and wait until it is ready; anyio's own does not survive a fork."""
+        started: Future[BlockingPortal] = Future()
+        self._ended = Future()
+        threading.Thread(target=self._run, args=(started, self._ended), name="plugbus kernel", daemon=True).start()
+        try:
+            self._portal = started.result()
+        except BaseException:
+            self._ended.result()
+            raise
+        return self._portal
+
+    def _run(self, started: Future[BlockingPortal], ended: Future[None]) -> None:
+        try:
+            anyio.run(self._serve, started, backend=self._backend)
+        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+            waiting: Future[Any] = ended if started.done() else started
+            waiting.set_exception(error)
+        finally:
+            if not ended.done():
+                ended.set_result(None)
+
+    async def _serve(self, started: Future[BlockingPortal]) -> None:
+        self._stop = anyio.Event()
+        async with self._kernel as kernel:
+            started.set_result(kernel._inner_portal())  # noqa: SLF001 - two halves of one thing
+            await self._stop.wait()
 
     def _close_at_exit(self) -> None:
         """Wait in a thread for the main thread to end; at exit it is too late, threads are waited for first."""
@@ -102,11 +126,16 @@ class KernelPortal:
         self.close()
 
     def close(self) -> None:
-        """Shut the kernel down; again does nothing."""
+        """Shut the kernel down; again does nothing.
+
+        Raises:
+            Exception: What the kernel's own tasks raised, if they did.
+        """
         with self._lock:
-            stack, self._stack, self._portal = self._stack, None, None
-        if stack is not None:
-            stack.close()
+            portal, self._portal = self._portal, None
+            if portal is not None and self._stop is not None:
+                portal.call(self._stop.set)
+                self._ended.result()
 
     def __enter__(self) -> Self:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Waiting for the signal that ends the process, so that the kernel drains instead of being cut off.
+"""The signals that end a process, so that the kernel drains instead of being cut off.
 
 Owns the receiver while somebody waits; outside of that, signals are the host's business.
 """
@@ -6,34 +6,27 @@ Owns the receiver while somebody waits; outside of that, signals are the host's 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Final
 
 import anyio
+from anyio.abc import TaskStatus
 
-__all__ = ("ENDING", "wait_for_signal")
+__all__ = ("ENDING", "receive_signals")
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-async def wait_for_signal(stop: anyio.Event) -> str:
-    """Wait for SIGTERM, SIGINT or an event; only the main thread can receive signals.
+async def receive_signals(
+    told: Callable[[str], object], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Tell the name of each signal that asks the process to end, until cancelled; from the main thread alone.
 
     Args:
-        stop: Ends the waiting, too.
-
-    Returns:
-        The name of the signal; empty if there was none.
+        told: Called on the event loop.
+        task_status: Told when the receiver is in place.
     """
-    names: list[str] = []
-    async with anyio.create_task_group() as tasks:
-
-        async def receive() -> None:
-            with anyio.open_signal_receiver(*ENDING) as received:
-                async for number in received:
-                    names.append(signal.Signals(number).name)
-                    tasks.cancel_scope.cancel()
-
-        tasks.start_soon(receive)
-        await stop.wait()
-        tasks.cancel_scope.cancel()
-    return next(iter(names), "")
+    with anyio.open_signal_receiver(*ENDING) as received:
+        task_status.started()
+        async for number in received:
+            told(signal.Signals(number).name)

@@ -128,7 +128,7 @@ class Unit:
         return self._bus
 
     def enlist(self) -> None:
-        """Take its place among the others' subscriptions, before they boot in parallel: that is where views are made."""
+        """Take its place among the others' subscriptions, before they boot in parallel: views are made there."""
         _ = self.bus
 
     @property

@@ -1,0 +1,396 @@
+"""The kernel as a whole: several in one process, for sync code, as a process that drains, its report."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import fail_after, to_thread
+
+from plugbus import (
+    Event,
+    EventBus,
+    Kernel,
+    KernelStartError,
+    Manifest,
+    Plugin,
+    PluginNotFoundError,
+    Request,
+    answers,
+    observes,
+    provides,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class Tick(Event, name="kernel_test.tick"):
+    number: int
+
+
+class Double(Request[int], name="kernel_test.double"):
+    number: int
+
+
+class Database: ...
+
+
+class Doubling(Plugin, id="doubling", version="2.1"):
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    @answers(Double)
+    async def double(self, request: Double) -> int:
+        return request.number * 2
+
+    @observes(Tick)
+    def see(self, event: Tick) -> None:
+        self.seen.append(event.number)
+
+
+class Serving(Plugin, id="serving"):
+    @provides
+    def database(self) -> Database:
+        return Database()
+
+
+class Asking(Plugin):
+    manifest = Manifest(id="asking", version="1.0", requires=["doubling>=2"], optional=["nobody"])
+
+    def __init__(self, database: Database) -> None: ...
+
+
+async def test_several_kernels_live_in_one_process() -> None:
+    async with Kernel(plugins=[Doubling]) as one, Kernel(plugins=[Doubling]) as two:
+        await one.bus.aemit(Tick(number=1))
+
+        assert one.plugins["doubling"].instance.seen == [1]
+        assert two.plugins["doubling"].instance.seen == []
+        assert one.bus is not two.bus
+
+
+async def test_the_host_subscribes_and_provides_before_the_start() -> None:
+    kernel = Kernel(plugins=[Asking, Doubling])
+    seen: list[Tick] = []
+    kernel.bus.observe(Tick, seen.append)
+    kernel.services.value(Database, Database())
+
+    async with kernel:
+        assert kernel.plugins["asking"].state == "ready"
+        await kernel.bus.aemit(Tick(number=1))
+
+    assert [event.number for event in seen] == [1]
+
+
+async def test_what_the_body_raises_comes_out_as_it_is() -> None:
+    """Not wrapped into a group by the kernel's own tasks."""
+    with pytest.raises(ZeroDivisionError):
+        async with Kernel(plugins=[Doubling]):
+            raise ZeroDivisionError
+
+
+async def test_explain_says_which_plugins_boot_in_which_order_and_why() -> None:
+    plugins = [Asking, Doubling, Serving, "os.nothing"]
+    kernel = Kernel(plugins=plugins)
+    before = await to_thread.run_sync(kernel.explain)
+
+    async with kernel:
+        after = kernel.explain()
+
+    assert [step.id for step in before.plugins] == ["doubling", "serving", "asking", "os.nothing"]
+    assert [step.id for step in after.plugins] == ["doubling", "serving", "asking", "os.nothing"]
+    assert after.plugins[2].after == {"doubling": "requires doubling>=2", "serving": "uses its service database"}
+    assert str(after).splitlines()[:4] == [
+        "#  plugin      version  state   why here",
+        "1  doubling    2.1      ready   nothing before it",
+        "2  serving     0        ready   nothing before it",
+        "3  asking      1.0      ready   after doubling (requires doubling>=2), serving (uses its service database)",
+    ]
+    assert str(after).splitlines()[4].startswith("-  os.nothing           failed  importing it raised")
+    assert [step.state for step in before.plugins[:3]] == ["resolved"] * 3
+
+
+async def test_the_records_are_a_mapping_by_id() -> None:
+    async with Kernel(plugins=[Doubling]) as kernel:
+        assert dict(kernel.plugins).keys() == {"doubling"}
+        assert kernel.plugins.get("nobody") is None
+        assert kernel.plugins.get("doubling").id == "doubling"
+        assert "nobody" not in kernel.plugins
+        assert 7 not in kernel.plugins
+        record = kernel.plugins["doubling"]
+        assert (str(record), repr(record)) == ("doubling 2.1: ready", "<PluginRecord doubling 2.1: ready>")
+        assert repr(kernel) == "<Kernel with 1 plugins>"
+        with pytest.raises(PluginNotFoundError, match="did you mean 'doubling'"):
+            kernel.plugins["doublin"]
+
+
+async def test_a_sync_emit_from_a_foreign_thread_uses_the_kernels_loop() -> None:
+    threads: list[int] = []
+
+    class Looping(Plugin):
+        @observes(Tick)
+        async def see(self, event: Tick) -> None:
+            threads.append(threading.get_ident())
+
+    async with Kernel(plugins=[Looping]) as kernel:
+        thread = threading.Thread(target=kernel.bus.emit, args=[Tick(number=1)])
+        thread.start()
+        with fail_after(5):
+            while not threads:
+                await anyio.lowlevel.checkpoint()
+        await to_thread.run_sync(thread.join)
+
+    assert threads == [threading.get_ident()]
+
+
+def test_a_time_must_be_above_zero() -> None:
+    for options in ({"boot_timeout_seconds": 0}, {"drain_seconds": float("nan")}):
+        with pytest.raises(ValueError, match="must be above zero"):
+            Kernel(**options)
+
+
+async def test_a_configuration_that_cannot_be_used_stops_the_start() -> None:
+    kernel = Kernel(config={"kernel": {"plugin": ["x"]}})
+
+    assert "kernel.plugin in argument" in str(kernel.check()[0])
+    with pytest.raises(KernelStartError, match=r"kernel\.plugin in argument"):
+        await kernel.__aenter__()
+
+
+# For sync code
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_portal_runs_the_kernel_for_sync_code(backend: str) -> None:
+    with Kernel(plugins=[Doubling]).portal(backend=backend) as kernel:
+        plugin = kernel.plugins["doubling"].instance
+        kernel.bus.emit(Tick(number=7))
+        assert kernel.bus.call(Double(number=4)) == 8
+        assert kernel.load(Serving).state == "ready"
+        assert kernel.services.has(Database)
+        assert kernel.unload("serving", cascade=True) == ("serving",)
+        assert kernel.health().status == "up"
+        assert [step.id for step in kernel.explain().plugins] == ["doubling", "serving"]
+        assert kernel.check() == []
+        assert kernel.call(sum, [1, 2]) == 3
+
+    assert plugin.seen == [7]
+    with pytest.raises(RuntimeError, match="not running"):
+        kernel.bus  # noqa: B018 - looking is using
+    kernel.close()
+
+
+def test_portal_raises_what_the_start_raises_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+
+    with pytest.raises(KernelStartError), Kernel(required=["nobody"]).portal():
+        pass
+
+    assert threading.active_count() == before
+
+
+def test_a_lazy_portal_starts_on_first_use() -> None:
+    kernel = Kernel(plugins=[Doubling])
+    lazy = kernel.portal(lazy=True)
+    assert kernel.plugins == {}
+
+    with lazy:
+        results: list[int] = []
+        threads = [threading.Thread(target=lambda: results.append(lazy.bus.call(Double(number=2)))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert results == [4] * 4
+
+
+def run(tmp_path: Path, script: str, *, until: str = "", send: int | None = None) -> tuple[int, list[str]]:
+    """Run a script in a process of its own; return its exit code and the lines it printed."""
+    file = tmp_path / "script.py"
+    file.write_text(script)
+    with subprocess.Popen(
+        [sys.executable, "-u", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+    ) as process:
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if until and line.strip() == until:
+                process.send_signal(send)
+        return process.wait(timeout=30), lines
+
+
+LAZY = """
+import os
+from plugbus import Kernel, Plugin, Request, answers
+
+class Ask(Request[int]): ...
+
+class Shop(Plugin):
+    def on_boot(self):
+        print("boot in", "parent" if os.getpid() == PARENT else "child")
+    @answers(Ask)
+    async def answer(self, request: Ask) -> int:
+        return os.getpid()
+    async def on_shutdown(self):
+        print("shutdown in", "parent" if os.getpid() == PARENT else "child")
+
+PARENT = os.getpid()
+kernel = Kernel(plugins=[Shop]).portal(lazy=True)
+{before}
+pid = os.fork()
+if pid == 0:
+    assert kernel.bus.call(Ask()) == os.getpid()
+    kernel.close()
+    os._exit(0)
+_, status = os.waitpid(pid, 0)
+print("child", os.waitstatus_to_exitcode(status))
+assert kernel.bus.call(Ask()) == PARENT
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("used_before", [False, True], ids=["fresh", "used before the fork"])
+def test_a_lazy_portal_starts_once_per_process_and_ends_with_the_main_thread(tmp_path: Path, used_before: bool) -> None:
+    """In a forked child it starts anew, because the parent's threads do not exist there."""
+    before = "assert kernel.bus.call(Ask()) == PARENT" if used_before else ""
+
+    code, lines = run(tmp_path, LAZY.replace("{before}", before))
+
+    lines = [line for line in lines if "Warning" not in line and "os.fork" not in line]
+    child = ["boot in child", "shutdown in child", "child 0"]
+    parent = ["boot in parent"]
+    assert lines == [*(parent + child if used_before else child + parent), "done", "shutdown in parent"]
+    assert code == 0
+
+
+# As a process
+
+DRAINING = """
+import os, signal, threading
+import anyio
+from plugbus import Kernel, KernelStopping, Manifest, Plugin, observes
+
+class Database(Plugin):
+    manifest = Manifest(id="database")
+    async def on_shutdown(self):
+        print("database stops")
+
+class Shop(Plugin):
+    manifest = Manifest(id="shop", requires=["database"])
+    @observes(KernelStopping)
+    async def stopping(self, event):
+        print("stopping because of", event.reason)
+    def on_shutdown(self):
+        print("shop stops")
+
+class Hanging(Plugin):
+    manifest = Manifest(id="hanging", requires=["database"])
+    HANG
+    async def on_ready(self):
+        print("ready")
+
+Kernel(plugins=[Shop, Hanging, Database], drain_seconds=1).run(backend="BACKEND")
+print("after run")
+"""
+HANGS = {
+    "nothing hangs": ("async def on_shutdown(self): print('hanging stops')", ["hanging stops"]),
+    "async hangs": ("async def on_shutdown(self): await anyio.sleep_forever()", []),
+    "thread hangs": ("def on_shutdown(self): threading.Event().wait()", []),
+}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("hang", HANGS)
+def test_sigterm_drains_and_exits_with_code_0(tmp_path: Path, hang: str, backend: str) -> None:
+    """In reverse order, each within its time; that the signal came is told by the event that names it."""
+    text, stops = HANGS[hang]
+    script = DRAINING.replace("HANG", text).replace("BACKEND", backend)
+
+    code, lines = run(tmp_path, script, until="ready", send=signal.SIGTERM)
+
+    told = [line for line in lines if line.endswith(("stops", "SIGTERM"))]
+    assert told == ["stopping because of SIGTERM", *stops, "shop stops", "database stops"]
+    assert code == 0
+    assert ("after run" in lines) == (hang != "thread hangs")
+
+
+BOOTING = """
+import anyio
+from plugbus import Kernel, Plugin
+
+class First(Plugin):
+    async def on_shutdown(self): print("first stops")
+
+class Booting(Plugin):
+    async def on_boot(self):
+        print("booting")
+        await anyio.sleep_forever()
+
+Kernel(plugins=[First, Booting]).run()
+print("after run")
+"""
+
+
+def test_sigterm_during_the_start_rolls_it_back(tmp_path: Path) -> None:
+    assert run(tmp_path, BOOTING, until="booting", send=signal.SIGTERM) == (0, ["booting", "first stops", "after run"])
+
+
+def test_a_start_that_fails_is_an_error_of_run() -> None:
+    with pytest.raises(KernelStartError, match="is required"):
+        Kernel(required=["nobody"]).run()
+
+
+def test_without_the_kernel_sigterm_kills(tmp_path: Path) -> None:
+    """The control: the same signal ends a process that does not drain, and the exit code says so."""
+    code, _ = run(tmp_path, "import time\nprint('ready')\ntime.sleep(30)\n", until="ready", send=signal.SIGTERM)
+
+    assert code == -signal.SIGTERM
+
+
+async def test_serve_ends_by_stop_too() -> None:
+    with fail_after(5):
+        async with Kernel() as kernel, anyio.create_task_group() as tasks:
+            tasks.start_soon(kernel.serve)
+            await anyio.wait_all_tasks_blocked()
+            kernel.stop("enough")
+
+
+async def test_serve_ends_by_a_signal() -> None:
+    names: list[str] = []
+
+    async def serve(kernel: Kernel) -> None:
+        names.append(await kernel.serve())
+
+    with fail_after(5):
+        async with Kernel() as kernel, anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, kernel)
+            await anyio.wait_all_tasks_blocked()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert names == ["SIGINT"]
+
+
+async def test_serve_needs_a_running_kernel() -> None:
+    kernel = Kernel()
+    kernel.stop("too early")
+    with pytest.raises(KernelStartError, match="not running"):
+        await kernel.serve()
+
+
+async def test_a_plugin_serves_the_host_through_the_bus_it_was_handed() -> None:
+    class Bridge(Plugin):
+        def __init__(self, bus: EventBus) -> None:
+            self.bus = bus
+
+    async with Kernel(plugins=[Bridge, Doubling]) as kernel:
+        bus = kernel.plugins["bridge"].instance.bus
+        assert await bus.acall(Double(number=21)) == 42
