@@ -16,7 +16,6 @@ from plugbus_adapters.cli._console import note, print_lines, print_table, stdout
 from plugbus_adapters.cli._errors import PROBLEMS, USAGE, CommandError
 from plugbus_adapters.cli._extending import know_commands_hook
 from plugbus_adapters.cli._mermaid import flow_chart
-from plugbus_adapters.cli._signals import signals_kept_while_booting
 from plugbus_adapters.cli._target import load_kernel
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def serve(target: str | None, backend: Literal["asyncio", "trio"], *, dev: bool)
     kernel.bus.observe(KernelReady, ready)
     kernel.bus.observe(KernelStopping, stopping)
     try:
-        with signals_kept_while_booting(kernel):
-            kernel.run(backend=backend)
+        kernel.run(backend=backend)
     except KernelStartError as error:
         raise _not_started(error) from error
     except LookupError as error:
