@@ -88,6 +88,17 @@ def test_a_run_can_be_repeated(run) -> None:
     assert facts() == facts()
 
 
+@pytest.mark.anyio
+async def test_a_chain_is_the_same_at_each_start() -> None:
+    """Plugins boot in parallel, and two of the hub's subscribe while they do; the order must not depend on who won."""
+    plans = set()
+    for _ in range(10):
+        async with demo.make_kernel(seed=1) as kernel:
+            plans.add(str(kernel.bus.explain("github.issues.opened")))
+
+    assert len(plans) == 1
+
+
 @needs_real
 def test_all_real_deliveries_are_accounted_for(run) -> None:
     """None of the 179 is refused, and kinds that have no type are carried all the same."""
