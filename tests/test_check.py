@@ -1,0 +1,322 @@
+"""What ``check`` finds without booting anything, all at once; and while the kernel runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+from pydantic import BaseModel
+
+from plugbus import (
+    Event,
+    Kernel,
+    Listener,
+    Logger,
+    Manifest,
+    Plugin,
+    Problem,
+    Request,
+    answers,
+    hookimpl,
+    hookspec,
+    listens,
+    observes,
+    provides,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class Tick(Event, name="check.tick"): ...
+
+
+class Ask(Request[int], name="check.ask"): ...
+
+
+class Database: ...
+
+
+class Catalog: ...
+
+
+BUILT: list[str] = []
+
+
+class Unbuilt(Plugin):
+    def __init__(self) -> None:
+        BUILT.append(type(self).__name__)
+
+    async def on_boot(self) -> None:
+        BUILT.append("boot")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_built() -> Iterator[None]:
+    BUILT.clear()
+    yield
+    assert BUILT == []
+
+
+def plugin(name: str, *requires: str, base: type[Plugin] = Unbuilt, **namespace) -> type[Plugin]:
+    return type(name, (base,), {"manifest": Manifest(id=name, version="1.0", requires=requires), **namespace})
+
+
+def told(problems: list[Problem]) -> list[str]:
+    return [str(problem) for problem in problems]
+
+
+def test_a_kernel_with_nothing_wrong_has_no_problems_and_builds_nothing() -> None:
+    kernel = Kernel(plugins=[plugin("a"), plugin("b", "a>=1")])
+
+    assert kernel.check() == []
+    assert kernel.check() == []
+    assert kernel.plugins == {}
+
+
+def test_check_finds_missing_requirements_and_wrong_versions_all_at_once() -> None:
+    plugins = [
+        plugin("shop", "catalgo"), plugin("catalog", "mail>=2"), plugin("mail"), plugin("far", "shop"),
+        plugin("old", manifest=Manifest(id="old", plugbus="<0.0.1")), "check_none", plugin("mail"),
+    ]  # fmt: skip
+    problems = told(Kernel(plugins=plugins, enabled=["absent"], required=["nobody", "absent"]).check())
+
+    assert "plugin 'shop': blocked: it requires catalgo, which is not there; did you mean 'catalog'?" in problems
+    assert "plugin 'catalog': blocked: it requires mail>=2, and mail is 1.0" in problems
+    assert any(problem.startswith("plugin 'far': blocked: it needs shop, which is blocked") for problem in problems)
+    assert any(problem.startswith("plugin 'old': blocked: it works with plugbus <0.0.1") for problem in problems)
+    assert any("No module named 'check_none'" in problem for problem in problems)
+    assert any("its id is that of the plugin from argument" in problem for problem in problems)
+    assert any("no entry point or folder has this id" in problem for problem in problems)
+    assert "plugin 'nobody': is required, and nobody has this id" in problems
+    assert len(problems) == 8
+
+
+def test_check_knows_that_a_required_plugin_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLUGBUS_ENABLED", "-shop")
+
+    assert told(Kernel(plugins=[plugin("shop")], required=["shop"]).check()) == [
+        "plugin 'shop': is required, and it is disabled: taken out of the allow list (-shop)"
+    ]
+
+
+class Wired(Plugin, id="wired"):
+    def __init__(self, db: Database, lgo) -> None: ...
+
+    @provides
+    def catalog(self, owner, database: Database) -> Catalog: ...
+
+    @observes(Tick)
+    async def see(self, event: Tick, catalog: Catalog, missing: Path) -> None: ...
+
+    async def on_boot(self, log: Logger, chatalog) -> None: ...
+
+    @staticmethod
+    async def on_ready(log: Logger, nothing: bytes) -> None: ...
+
+
+def test_check_finds_every_mistake_in_the_wiring_with_the_nearest_names() -> None:
+    problems = Kernel(plugins=[Wired]).check()
+
+    places = [problem.where for problem in problems]
+    assert len(problems) == 6
+    assert [place for place in places if place.startswith("plugin 'wired', ")] == [
+        "plugin 'wired', Wired(db: Database)", "plugin 'wired', Wired(lgo)",
+        "plugin 'wired', on_boot(chatalog)", "plugin 'wired', on_ready(nothing: bytes)",
+        "plugin 'wired', Wired.see(missing: Path)",
+    ]  # fmt: skip
+    assert "did you mean log" in str(problems)
+    assert "did you mean catalog?" in str(problems)
+
+
+def test_services_that_are_provided_at_run_time_alone_are_not_judged() -> None:
+    module = type(sys)("check_dynamic")
+    module.manifest, module.register = Manifest(id="dynamic"), lambda ctx: ctx.provide(Database, Database())
+
+    class Needing(Plugin):
+        manifest = Manifest(id="needing", requires=["dynamic"])
+
+        def __init__(self, database: Database) -> None: ...
+
+    class Behind(Plugin):
+        manifest = Manifest(id="behind", requires=["needing"])
+
+        def __init__(self, database: Database) -> None: ...
+
+    assert Kernel(plugins=[Behind, Needing, module]).check() == []
+
+
+class Broken(Plugin, id="broken"):
+    @observes(Tick)
+    def too_few(self) -> None: ...
+
+    @answers(Ask)
+    async def wrong(self, request: Tick) -> int: ...
+
+    @listens(Tick, before=["nobody"], after=["fine"])
+    async def dangling(self, event, next_fn): ...
+
+    @listens(Tick, before=["host-listener"])
+    class Nested(Listener[Tick]):
+        def __init__(self, log: Logger) -> None: ...
+
+        def handle(self, event, next_fn): ...
+
+
+class Fine(Plugin, id="fine"):
+    @listens(Tick)
+    async def wrap(self, event, next_fn, log: Logger): ...
+
+    @answers(Ask)
+    async def answer(self, request: Ask) -> int: ...
+
+
+class Second(Plugin, id="second"):
+    @answers(Ask)
+    async def answer(self, request: Ask) -> int: ...
+
+
+def test_check_finds_subscribers_that_cannot_work_and_references_to_absent_ones() -> None:
+    kernel = Kernel(plugins=[Broken, Fine, Second])
+    kernel.bus.listen(Tick, lambda event, next_fn: next_fn(event), name="host-listener")
+    problems = kernel.check()
+
+    fatal = [str(problem) for problem in problems if problem.fatal]
+    assert len(fatal) == 3
+    for phrase in ("too_few", "its first parameter is Tick", "is answered by"):
+        assert any(phrase in problem for problem in fatal)
+    (odd,) = [str(problem) for problem in problems if not problem.fatal]
+    assert "before='nobody' means no subscriber that is there" in odd
+    assert kernel.bus.subscriptions()[0].name == "host-listener"
+    assert len(kernel.bus.subscriptions()) == 1
+
+
+def test_check_validates_settings_and_finds_tables_that_nobody_reads() -> None:
+    class Settings(BaseModel):
+        limit: int = 1
+
+    config = {"plugins": {"shop": {"limit": "x", "limti": 2}, "shpo": {}, "plain": {"a": 1}}}
+    problems = Kernel(plugins=[plugin("shop", Settings=Settings), plugin("plain")], config=config).check()
+
+    assert [(problem.where, problem.fatal) for problem in problems] == [
+        ("plugin 'shop', limti", True), ("plugin 'shop', limit", True),
+        ("plugins.shpo in argument", False), ("plugins.plain in argument", False),
+    ]  # fmt: skip
+    assert "did you mean shop?" in str(problems[2])
+
+
+def test_check_finds_hooks_that_do_not_fit_and_specifications_that_are_there_twice() -> None:
+    class Specs:
+        @hookspec
+        def check_hook(self, name: str) -> None: ...
+
+    class Wrong:
+        @hookimpl
+        def check_hook(self, nmae: str) -> None: ...
+
+    problems = told(
+        Kernel(
+            plugins=[
+                plugin("one", hookspecs=Specs), plugin("two", hookspecs=Specs),
+                plugin("three", check_hook=Wrong.check_hook),
+            ]
+        ).check()
+    )  # fmt: skip
+
+    assert len(problems) == 2
+    assert "plugin 'two': there is a specification for check_hook already" in problems[0]
+    assert "nmae" in problems[1]
+
+
+PACKAGES = {
+    "checked_catalog/__init__.py": "from plugbus import Plugin\nclass Catalog(Plugin, id='catalog'): ...\n",
+    "checked_catalog/models.py": "class Product: ...\n",
+    "checked_shop/__init__.py": (
+        "from plugbus import Plugin\nfrom .inner import it\nclass Shop(Plugin, id='shop'): ...\n"
+    ),
+    "checked_shop/inner.py": (
+        "import os, json\nfrom typing import TYPE_CHECKING\nfrom . import other\nfrom .other import it\n"
+        "from checked_catalog.models import Product\nif TYPE_CHECKING:\n    import checked_catalog\n"
+    ),
+    "checked_shop/other.py": "it = 1\n",
+}
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, text in PACKAGES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("checked_")]:
+        del sys.modules[name]
+
+
+async def test_check_reports_a_plugin_that_imports_another_plugins_package(packages: Path) -> None:
+    kernel = Kernel(plugins=["checked_shop", "checked_catalog"])
+    before = await to_thread.run_sync(kernel.check)
+    async with kernel:
+        running = await to_thread.run_sync(kernel.check)
+
+    assert [problem.where for problem in before] == ["plugin 'shop', inner.py:5", "plugin 'shop', inner.py:7"]
+    assert "imports checked_catalog.models.Product, which belongs to plugin 'catalog'" in str(before[0])
+    assert running == before
+
+
+def test_a_source_that_cannot_be_read_is_not_judged(packages: Path) -> None:
+    kernel = Kernel(plugins=["checked_shop", "checked_catalog"])
+    assert len(kernel.check()) == 2
+    (packages / "checked_shop" / "inner.py").write_text("not python\n")
+
+    assert kernel.check() == []
+
+
+def test_check_forgets_the_folder_plugins_it_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("from plugbus import Plugin\nclass One(Plugin, id='one'): ...\n")
+    kernel = Kernel(plugin_dirs=[tmp_path], enabled=["one"])
+
+    assert kernel.check() == []
+    assert [step.id for step in kernel.explain().plugins] == ["one"]
+    assert not any(name.startswith("plugbus_plugin_") for name in sys.modules)
+
+
+async def test_a_running_kernel_tells_what_failed_and_what_is_odd() -> None:
+    class Failing(Plugin, id="failing"):
+        async def on_boot(self) -> None:
+            raise OSError("no disk")
+
+        @hookimpl
+        def check_unknown(self) -> None: ...
+
+    class Hooked(Plugin, id="hooked"):
+        @hookimpl
+        def check_unknown(self) -> None: ...
+
+    config = {"plugins": {"nobody": {}}}
+    async with Kernel(plugins=[Broken, Failing, Hooked, Fine], config=config) as kernel:
+        kernel.bus.observe(Tick, print, after=["somebody"])
+        problems = told(await to_thread.run_sync(kernel.check))
+
+    assert any(problem.startswith("plugin 'broken': failed: subscribing raised") for problem in problems)
+    assert "plugin 'failing': failed: on_boot raised OSError: no disk" in problems
+    assert any("after='somebody'" in problem for problem in problems)
+    assert any("hooked.check_unknown: nobody has specified" in problem for problem in problems)
+    assert any("plugins.nobody in argument" in problem for problem in problems)
+    assert len(problems) == 5
+
+
+async def test_a_running_kernel_lists_wiring_problems_one_by_one() -> None:
+    async with Kernel(plugins=[Wired]) as kernel:
+        problems = await to_thread.run_sync(kernel.check)
+
+    assert len(problems) >= 5
+    assert problems[0].where == "plugin 'wired', Wired(db: Database)"
+
+
+async def test_check_in_a_thread_of_a_host_that_runs_something_else() -> None:
+    with anyio.fail_after(5):
+        assert await to_thread.run_sync(Kernel(plugins=[plugin("a")]).check) == []
