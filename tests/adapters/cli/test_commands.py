@@ -151,6 +151,10 @@ def test_explain_draws_a_flow_chart(plugbus) -> None:
     assert "s1 -.-> s2" in lines
 
 
+def test_explain_says_so_when_nobody_hears(plugbus) -> None:
+    assert plugbus("explain", "plugin.ready", "shop:well").out == "plugin.ready\n(nobody)\n"
+
+
 def test_explain_takes_one_form_at_a_time(plugbus) -> None:
     assert plugbus("explain", "shop.ordered", "shop:well", "--mermaid", "--json").code == 2
 

@@ -78,6 +78,12 @@ def test_it_overwrites_nothing(plugbus, folder) -> None:
     assert list((folder / "mail").iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_told_without_a_traceback(plugbus, folder) -> None:
+    ended = plugbus("new", "plugin", "mail", "--into", "shop.py")
+
+    assert (ended.code, "cannot be written" in ended.err) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["../mail", "Mail", "9mail", "mail.box", "", "class", "json", "plugbus", "a" * 65])
 def test_a_name_that_cannot_be_a_plugin_leaves_nothing_behind(plugbus, folder, name: str) -> None:
     before = sorted(folder.parent.rglob("*"))

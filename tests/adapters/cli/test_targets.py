@@ -115,6 +115,16 @@ def test_a_file_that_is_no_toml_is_told_with_line_and_column(plugbus, folder, te
     assert (ended.code, place in ended.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "make", [lambda file: file.mkdir(), lambda file: file.write_bytes(b"\xff")], ids=["folder", "bytes"]
+)
+def test_a_file_that_cannot_be_read_is_a_usage_error(plugbus, folder, make) -> None:
+    make(folder / "odd.toml")
+    ended = plugbus("check", "odd.toml")
+
+    assert (ended.code, "odd.toml: cannot be read" in ended.err) == (2, True)
+
+
 def test_a_table_that_no_kernel_knows_is_a_problem_of_the_kernel(plugbus, folder) -> None:
     (folder / "plugbus.toml").write_text("[kernel]\nplugin = []\nenable = []\n")
 
