@@ -21,11 +21,12 @@ import anyio.to_thread
 from plugbus.errors import EmitCancelled, EmitLoopError, PluginStuckError
 from plugbus.event_types import event_type
 
-__all__ = ("Overrun", "Threads", "back_to_loop", "call_soon", "in_worker_thread", "loop_is_running", "outcome")
+__all__ = ("Overrun", "Threads", "back_to_loop", "call_soon", "in_worker_thread", "loop_is_running", "outcome", "route")
 
 T = TypeVar("T")
 
-MAX_NESTED_HOPS: Final = 32
+MAX_NESTED_HOPS: Final = 16
+"""On trio they all stand on one stack, and must be counted out before that is full."""
 
 _limiters: anyio.lowlevel.RunVar[WeakKeyDictionary[Threads, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar(
     "plugbus_limiters"
@@ -84,12 +85,12 @@ class Threads:
         """
         held = self._admit()
         permit = _Permit(self)
-        mark, route = _held.set((*held, permit)), _route.set((*_route.get(), type(event)))
+        mark, place = _held.set((*held, permit)), _route.set((*_route.get(), type(event)))
         try:
             return await anyio.to_thread.run_sync(call, event, limiter=self._limiter(held))
         finally:
             permit.active = False
-            _route.reset(route)
+            _route.reset(place)
             _held.reset(mark)
 
     async def run_bounded(self, call: Callable[[Any], T], event: object, seconds: float) -> T:
@@ -124,7 +125,7 @@ class Threads:
             raise PluginStuckError(self.plugin, self.abandoned, self.limit)
         held = tuple(permit for permit in _held.get() if permit.active)
         if len(held) >= MAX_NESTED_HOPS:
-            raise EmitLoopError(tuple(dict.fromkeys(event_type(cls).name for cls in _route.get())))
+            raise EmitLoopError(tuple(dict.fromkeys(event_type(cls).name for cls in route())))
         return held
 
     def _limiter(self, held: tuple[_Permit, ...]) -> anyio.CapacityLimiter:
@@ -199,6 +200,11 @@ class _Job:
                 self._threads.count(+1)
             elif self._state == "waiting":
                 self._state = "given up"
+
+
+def route() -> tuple[type, ...]:
+    """Return the types of the events that led from thread to loop to thread, up to here."""
+    return _route.get()
 
 
 def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:

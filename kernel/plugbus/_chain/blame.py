@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from plugbus._annotations import underlying
+from plugbus._threads import route
 from plugbus.errors import EmitLoopError, Refused
 from plugbus.event_types import event_type
 
 if TYPE_CHECKING:
     from plugbus.subscription import Subscription
 
-__all__ = ("EMITTERS", "add_note", "loop_error", "loop_in_stack")
+__all__ = ("EMITTERS", "add_note", "in_loop", "loop_error")
 
 EMITTERS: Final[set[CodeType]] = set()
 """The code of the methods that emit; ``bus.py`` enters its own."""
 
 LOOP: Final = 10
 """How many emits of one event, each within the one before, are taken for a loop once the stack is full."""
+
+
+LOOP_OF_HOPS: Final = 4
+"""The same for emits that led through worker threads, each of which has a stack of its own."""
 
 
 def add_note(error: Exception, event: object, subscriptions: Iterable[Subscription]) -> None:
@@ -77,28 +81,33 @@ def _same_closure(frame: FrameType, function: Any) -> bool:
     return all(frame.f_locals.get(name) is cell.cell_contents for name, cell in held)
 
 
-def loop_in_stack() -> bool:
-    """Tell whether this thread's stack is full of emits of one event."""
-    return _most_emitted(sys._getframe(1)) is not None  # noqa: SLF001 - the one way to see the stack
+def in_loop() -> bool:
+    """Tell whether emits of one event, each within the one before, led here, on this stack or over threads."""
+    return _loops(sys._getframe(1))  # noqa: SLF001 - the one way to see the stack
 
 
 def loop_error() -> EmitLoopError | None:
     """Return the error for a stack that overflowed, if a loop of emits is what filled it."""
-    frame = sys._getframe(1)  # noqa: SLF001 - as above
-    if _most_emitted(frame) is None:
+    frame = sys._getframe(1)  # noqa: SLF001 - the one way to see the stack
+    if not _loops(frame):
         return None
-    names = (event_type(type(emitted)).name for emitted in _emitted(frame))
-    last = next(names)
-    between = list(itertools.takewhile(lambda name: name != last, names))
-    return EmitLoopError((last, *reversed(between)))
+    types = [type(event) for event in _emitted(frame)]
+    last = types[0]
+    between = list(itertools.takewhile(lambda cls: cls is not last, types[1:]))
+    if not between or last not in types[1:]:  # the rest of the loop may be on other stacks
+        between = list(dict.fromkeys(cls for cls in route() if cls is not last))[::-1]
+    return EmitLoopError(tuple(event_type(cls).name for cls in (last, *reversed(between))))
 
 
-def _most_emitted(frame: FrameType | None) -> type | None:
-    counts = Counter(type(event) for event in _emitted(frame))
-    for cls, count in counts.most_common(1):
+def _loops(frame: FrameType | None) -> bool:
+    counts: dict[type, int] = {}
+    for event in _emitted(frame):
+        cls = type(event)
+        counts[cls] = count = counts.get(cls, 0) + 1  # not a Counter: there may be little stack left
         if count >= LOOP:
-            return cls
-    return None
+            return True
+    travelled = route()
+    return any(travelled.count(cls) >= LOOP_OF_HOPS for cls in set(travelled))
 
 
 def _emitted(frame: FrameType | None) -> Iterator[Any]:

@@ -129,7 +129,8 @@ def _bottom(cast: Cast, around: Surroundings, through_loop: ThroughLoop, *, in_h
     call = _then_tell(link.call, telling_here(cast.inside, around.failures, through_loop)) if sync else None
     threads = _shared_threads(cast) if sync else None
     if call is not None and threads is not _ELSEWHERE and threads is not None:
-        return Link(call, partial(threads.run, call), threads)
+        alone = cast.handler is None  # then a filter may say that no thread is needed at all
+        return Link(call, _then_atell(link.acall, telling) if alone else partial(threads.run, call), threads)
     return Link(call, _then_atell(link.acall, telling), _ELSEWHERE)
 
 

@@ -72,14 +72,35 @@ def _linked(call: Call, below: Call) -> Call:
 
 
 def _hop(step: Step, below: Link) -> Link:
-    call, threads = step.expect_call(), step.threads
+    threads = step.threads
     next_fn = below.call if below.joins(threads) else partial(back_to_loop, below.acall)
 
-    def inside(event: Any) -> Any:
-        check_cancelled()  # nothing new starts below a cancelled scope
-        return call(event, next_fn)
+    def entering(call: Call) -> Call:
+        def inside(event: Any) -> Any:
+            check_cancelled()  # nothing new starts below a cancelled scope
+            return call(event, next_fn)
 
-    return Link(inside, partial(threads.run, inside), threads)
+        return inside
+
+    inside = entering(step.expect_call())
+    acall = partial(threads.run, inside)
+    where = step.subscription.options.where
+    if where is not None and step.unfiltered is not None:
+        acall = _asking_first(where, partial(threads.run, entering(step.unfiltered)), acall, below.acall)
+    return Link(inside, acall, threads)
+
+
+def _asking_first(where: Callable[[Any], bool], wanted: Call, failed: Call, below: Call) -> Call:
+    """Ask a filter before the hop, so that what a listener does not want waits for none of its threads."""
+
+    def acall(event: Any, *rest: Any) -> Any:
+        try:
+            run = wanted if where(event) else below
+        except Exception:  # noqa: BLE001 - it fails again in the hop, where the listener's error policy is around it
+            run = failed
+        return run(event, *rest)
+
+    return acall
 
 
 def here(steps: Sequence[Step], bottom: Link, through_loop: ThroughLoop) -> Entry:
@@ -142,25 +163,33 @@ def _recorded_loop(call: Call, below: Link) -> Link:
 
 
 def _recorded_hop(step: Step, below: Link) -> Link:
-    call, threads = step.expect_call(), step.threads
+    threads = step.threads
     joined = below.call if below.joins(threads) else None
 
-    def inside(event: Any, record: Record) -> Any:
-        def next_fn(changed: Any) -> Any:
-            inner: Record = []
-            if joined is not None:
-                result = joined(changed, inner)
-            else:
-                result = back_to_loop(partial(below.acall, record=inner), changed)
-            record.extend(inner)
-            return result
+    def entering(call: Call) -> Call:
+        def inside(event: Any, record: Record) -> Any:
+            def next_fn(changed: Any) -> Any:
+                inner: Record = []
+                if joined is not None:
+                    result = joined(changed, inner)
+                else:
+                    result = back_to_loop(partial(below.acall, record=inner), changed)
+                record.extend(inner)
+                return result
 
-        check_cancelled()
-        return call(event, next_fn)
+            check_cancelled()
+            return call(event, next_fn)
 
-    def acall(event: Any, record: Record) -> Any:
-        return threads.run(partial(inside, record=record), event)
+        return inside
 
+    def hopping(inside: Call) -> Call:
+        return lambda event, record: threads.run(partial(inside, record=record), event)
+
+    inside = entering(step.expect_call())
+    acall = hopping(inside)
+    where = step.subscription.options.where
+    if where is not None and step.unfiltered is not None:
+        acall = _asking_first(where, hopping(entering(step.unfiltered)), acall, below.acall)
     return Link(inside, acall, threads)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from anyio.from_thread import check_cancelled
 
-from plugbus._chain.blame import loop_in_stack
+from plugbus._chain.blame import in_loop
 from plugbus._chain.policies import PROOF
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def tell_each(event: Any, rest: tuple[tuple[Step, ...], tuple[Call, ...], Failur
 
 def _reraise_proof(error: Exception) -> None:
     """Let pass what no isolation may swallow: a loop of emits shows as recursion as well."""
-    if isinstance(error, PROOF) or (isinstance(error, RecursionError) and loop_in_stack()):
+    if isinstance(error, PROOF) or (isinstance(error, RecursionError) and in_loop()):
         raise error
 
 

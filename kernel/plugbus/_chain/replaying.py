@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError as FutureCancelledError
 from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,9 @@ def _start_soon(function: Callable[..., Any], *args: Any) -> None:
     token, context = anyio.lowlevel.current_token(), copy_context()
 
     def start() -> None:
-        with suppress(anyio.RunFinishedError):  # the loop has ended, and whoever subscribed with it
+        with suppress(
+            anyio.RunFinishedError, FutureCancelledError
+        ):  # the loop has ended, and whoever subscribed with it
             anyio.from_thread.run(function, *args, token=token)
 
     threading.Thread(target=context.run, args=(start,), name="plugbus replay", daemon=True).start()

@@ -33,11 +33,15 @@ class Surroundings(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A subscriber in a chain: ``call`` runs anywhere, ``acall`` on the loop; at least one is there."""
+    """A subscriber in a chain: ``call`` runs anywhere, ``acall`` on the loop; at least one is there.
+
+    ``unfiltered`` is ``call`` for who has asked the filter already.
+    """
 
     subscription: Subscription
     call: Call | None
     acall: Call | None
+    unfiltered: Call | None = None
 
     @property
     def threads(self) -> Threads:
@@ -75,13 +79,15 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
     if subscription.breaker is not None:
         call = call and policies.breaking(call, subscription.breaker)
         acall = acall and policies.abreaking(acall, subscription.breaker)
+    unfiltered = call
     if options.where is not None and subscription.kind == "listener":
         call = call and policies.filtered(call, options.where)
         acall = acall and policies.filtered(acall, options.where)
     if options.on_error == "skip":
-        call = call and policies.lenient(call, partial(around.failures.report, subscription))
+        report = partial(around.failures.report, subscription)
+        call, unfiltered = (each and policies.lenient(each, report) for each in (call, unfiltered))
         acall = acall and policies.alenient(acall, partial(around.failures.areport, subscription))
-    return Step(subscription, call, acall)
+    return Step(subscription, call, acall, unfiltered)
 
 
 def _timed(call: Call | None, acall: Call | None, subscription: Subscription, event: str) -> Call:
