@@ -197,7 +197,12 @@ class Subscribing(BusState):
             options = Options(where=where, key=key, run_in="caller")
             subscription = self._subscribe("observer", targets, stream.push, options)
             disown = self._owner.own(stream.close, what=f"stream of {describe_targets(targets)}")
-            return lambda: (disown(), subscription.close())
+
+            def detach() -> None:
+                disown()
+                subscription.close()
+
+            return detach
 
         return EventStream(describe_targets(targets), max_buffer, overflow, attach)
 

@@ -83,7 +83,7 @@ def _hop(step: Step, below: Link) -> Link:
         return inside
 
     inside = entering(step.expect_call())
-    acall = partial(threads.run, inside)
+    acall: Call = partial(threads.run, inside)
     where = step.subscription.options.where
     if where is not None and step.unfiltered is not None:
         acall = _asking_first(where, partial(threads.run, entering(step.unfiltered)), acall, below.acall)

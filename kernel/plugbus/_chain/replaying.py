@@ -64,7 +64,7 @@ def _start_soon(function: Callable[..., Any], *args: Any) -> None:
 
 
 def _kept(core: Core, subscription: Subscription) -> list[Any]:
-    kept = core.sticky.last(core.heard_by(subscription)) if core.sticky else []
+    kept = core.sticky.last(core.heard_by(subscription))
     key = subscription.options.key
     return [
         event for event in kept if key is ABSENT or key == getattr(event, event_type(type(event)).key or "", ABSENT)

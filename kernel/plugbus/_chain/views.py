@@ -51,7 +51,7 @@ def plain(event: object) -> Any:
     if isinstance(event, BaseModel):
         return event.model_dump(mode="json")
     if dataclasses.is_dataclass(event):
-        return TypeAdapter(type(event)).dump_python(event, mode="json")  # type: ignore[arg-type]
+        return TypeAdapter(type(event)).dump_python(event, mode="json")
     return event
 
 
