@@ -72,6 +72,7 @@ class TypeRegistry:
         self._by_name: dict[str, EventType] = {}
         self._owners: dict[type, set[Owner]] = {}
         self._entered: dict[Owner, set[type]] = {}
+        self._declared: dict[type, Owner] = {}
         self._below: defaultdict[type, set[type]] = defaultdict(set)
 
     def __iter__(self) -> Iterator[EventType]:
@@ -80,8 +81,18 @@ class TypeRegistry:
     def __contains__(self, cls: type) -> bool:
         return cls in self._by_class
 
+    def declare(self, cls: type, owner: Owner) -> EventType:
+        """Enter a type that is the owner's own: it leaves with the owner, whoever else has used it.
+
+        Raises:
+            DuplicateNameError: As :meth:`add`.
+        """
+        declared = self.add(cls, owner)
+        self._declared.setdefault(cls, owner)
+        return declared
+
     def add(self, cls: type, owner: Owner) -> EventType:
-        """Enter a type under its name and aliases; it stays until the last who entered it has left.
+        """Enter a type that is used; unless declared by one of them, it stays until the last user has left.
 
         Raises:
             DuplicateNameError: If another type has one of the names.
@@ -119,6 +130,7 @@ class TypeRegistry:
         declared = self._by_class.pop(cls, None)
         if declared is None:
             return
+        self._declared.pop(cls, None)
         for owner in self._owners.pop(cls):
             self._entered[owner].discard(cls)
         for name in (declared.name, *declared.aliases):
@@ -131,9 +143,9 @@ class TypeRegistry:
         self._removed(cls)
 
     def remove_owned(self, owner: Owner) -> None:
-        """Take out the types that an owner was the last to have entered."""
+        """Take out the types that an owner declared, and those that nobody else uses."""
         for cls in tuple(self._entered.get(owner, ())):
-            if self._owners[cls] == {owner}:
+            if self._owners[cls] == {owner} or self._declared.get(cls) is owner:
                 self.remove(cls)
             else:
                 self._owners[cls].discard(owner)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import BaseModel
-from tests.bus.tools import Ask, Ping, Pong, SubPing, World, failures, in_worlds, marks, noting, run, tracer
+from tests.bus.tools import Ask, Ping, Pong, SubPing, World, failures, in_worlds, marks, noting, plugin, run, tracer
 
 from plugbus import (
     DuplicateNameError,
@@ -531,3 +532,30 @@ def test_a_view_has_its_own_filter(bus: EventBus) -> None:
     bus.emit(Placed(shop="berlin"))
 
     assert seen == [Glance(shop="berlin")]
+
+
+def test_a_declared_type_leaves_with_its_plugin_whoever_used_it(bus: EventBus) -> None:
+    """The host has emitted it; its name is free again all the same, for a class from elsewhere too."""
+    owner, view = plugin(bus, "shop")
+    view.declare(Placed)
+    bus.emit(Placed(shop="berlin", number=1))
+
+    assert anyio.run(owner.aclose) == []
+
+    assert bus.type_named("names.order.placed") is None
+    other = type("Placed", (Event,), {"__module__": "elsewhere"}, name="names.order.placed")
+    bus.declare(other)
+    assert bus.types() != ()
+
+
+def test_a_type_that_is_only_used_stays_as_long_as_somebody_uses_it(bus: EventBus) -> None:
+    first, one = plugin(bus, "first")
+    second, two = plugin(bus, "second")
+    one.observe(Placed, lambda event: None)
+    two.observe(Placed, lambda event: None)
+
+    assert anyio.run(first.aclose) == []
+    assert bus.type_named("names.order.placed") is not None
+
+    assert anyio.run(second.aclose) == []
+    assert bus.type_named("names.order.placed") is None

@@ -92,7 +92,7 @@ class Managing(BusState):
         """
         with self._core.lock:
             for cls in events:
-                self._core.registry.add(cls, self._owner)
+                self._core.registry.declare(cls, self._owner)
 
     def types(self) -> tuple[EventType, ...]:
         """Return the event types that the bus knows."""
