@@ -5,6 +5,7 @@ Python blocks of README.md and the pages under docs/ are tests too.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Page | None:
     return Page.from_parent(parent, path=file_path) if file_path.suffix == ".md" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Measure coverage on: a RecursionError in the wrong place switches tracing off for the rest of the process."""
+    tracing = sys.gettrace()
+    result = yield
+    if tracing is not None and sys.gettrace() is None:
+        sys.settrace(tracing)
+    return result
 
 
 @pytest.fixture
