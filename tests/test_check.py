@@ -149,6 +149,10 @@ def test_services_that_are_provided_at_run_time_alone_are_not_judged() -> None:
     assert Kernel(plugins=[Behind, Needing, module]).check() == []
 
 
+class Instance(Listener[Tick]):
+    def handle(self, event, next_fn): ...
+
+
 class Broken(Plugin, id="broken"):
     @observes(Tick)
     def too_few(self) -> None: ...
@@ -158,6 +162,8 @@ class Broken(Plugin, id="broken"):
 
     @listens(Tick, before=["nobody"], after=["fine"])
     async def dangling(self, event, next_fn): ...
+
+    instance = listens(Tick)(Instance())
 
     @listens(Tick, before=["host-listener"])
     class Nested(Listener[Tick]):
@@ -270,7 +276,7 @@ async def test_check_reports_a_plugin_that_imports_another_plugins_package(packa
 def test_a_source_that_cannot_be_read_is_not_judged(packages: Path) -> None:
     kernel = Kernel(plugins=["checked_shop", "checked_catalog"])
     assert len(kernel.check()) == 2
-    (packages / "checked_shop" / "inner.py").write_text("not python\n")
+    (packages / "checked_shop" / "inner.py").write_text("def (\n")
 
     assert kernel.check() == []
 
@@ -279,8 +285,10 @@ def test_check_forgets_the_folder_plugins_it_looked_at(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text("from plugbus import Plugin\nclass One(Plugin, id='one'): ...\n")
     kernel = Kernel(plugin_dirs=[tmp_path], enabled=["one"])
 
+    (tmp_path / "two.py").write_text("raise AssertionError('not enabled')\n")
+
     assert kernel.check() == []
-    assert [step.id for step in kernel.explain().plugins] == ["one"]
+    assert [step.id for step in kernel.explain().plugins] == ["one", "two"]
     assert not any(name.startswith("plugbus_plugin_") for name in sys.modules)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -227,6 +229,14 @@ async def test_a_manifest_beside_the_module_counts(folder: Path) -> None:
         assert kernel.plugins["inner"].source == f"folder {folder / 'inner'}"
 
 
+async def test_a_folder_without_a_plugin_in_it_says_so(folder: Path) -> None:
+    await write(folder / "inner" / "plugin.py", "VALUE = 1\n")
+
+    async with Kernel(plugin_dirs=[folder], enabled=["inner"]) as kernel:
+        assert "there is no plugin in it" in kernel.plugins["inner"].reason
+    assert imported("plugbus_plugin_") == set()
+
+
 async def test_a_manifest_must_fit_its_folder_and_its_class(folder: Path) -> None:
     await write(folder / "inner" / "manifest.toml", 'id = "other"\n')
     await write(folder / "package" / "manifest.toml", 'id = "package"\nversion = "9"\n')
@@ -299,25 +309,52 @@ async def test_a_plugin_in_a_folder_and_as_an_argument_is_the_argument(folder: P
     assert imported("plugbus_plugin_") == set()
 
 
-async def test_a_hanging_import_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others run, and what it comes up with later is not let in."""
+async def test_a_broken_plugin_with_a_known_id_is_on_record_beside_the_first(folder: Path) -> None:
+    await write(folder / "single.py", "raise OSError('no disk')\n")
+
+    class Single(Plugin, id="single"): ...
+
+    async with Kernel(plugins=[Single, "found_none", "found_none"], plugin_dirs=[folder], enabled=["single"]) as kernel:
+        assert kernel.plugins["single"].state == "ready"
+        assert kernel.plugins["single#2"].reason == "importing it raised OSError: no disk"
+        assert "found_none#2" not in kernel.plugins
+
+
+async def test_whatever_goes_wrong_while_a_plugin_is_read_is_on_record(folder: Path) -> None:
     await write(
-        tmp_path / "found_hanging.py",
-        "import threading, builtins\nbuiltins.hang = threading.Event()\nbuiltins.hang.wait(20)\n"
-        + PLUGIN.format(name="Hanging", id="hanging"),
+        folder / "single.py", "from plugbus.errors import SubscriptionError\nraise SubscriptionError('x', 'bad')\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import builtins
+
+    class Boom:
+        def __get__(self, instance, owner) -> None:
+            raise RuntimeError("boom")
+
+    class Odd(Plugin, id="odd"):
+        Settings = Boom()
+
+    async with Kernel(plugins=[Odd], plugin_dirs=[folder], enabled=["single"]) as kernel:
+        reasons = [record.reason for record in kernel.plugins.values() if record.state == "failed"]
+    assert reasons[0] == "RuntimeError: boom"
+    assert reasons[1].startswith("'x' cannot be registered: bad")
+
+
+@pytest.mark.parametrize("then", ["raise OSError", "pass"])
+async def test_a_hanging_import_is_given_up(then: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others run, and what it comes up with later is not let in."""
+    gate = threading.Event()
+    monkeypatch.setattr(builtins, "plugbus_gate", gate, raising=False)
+    text = "import builtins\nbuiltins.plugbus_gate.wait(20)\n" + PLUGIN.format(name="Single", id="single") + then
+    await write(folder / "single.py", text)
 
     with fail_after(15):
-        async with Kernel(plugins=["found_hanging", Shop], boot_timeout_seconds=0.2) as kernel:
-            try:
-                record = kernel.plugins["found_hanging"]
-                assert record.reason == "importing it was still running after 0.2 s"
-                assert kernel.plugins["shop"].state == "ready"
-            finally:
-                builtins.hang.set()
-                del builtins.hang
+        async with Kernel([Shop], plugin_dirs=[folder], enabled=["single"], boot_timeout_seconds=0.2) as kernel:
+            record = kernel.plugins["single"]
+            assert record.reason == "importing it was still running after 0.2 s"
+            assert kernel.plugins["shop"].state == "ready"
+            gate.set()
+            while imported("plugbus_plugin_"):
+                await anyio.lowlevel.checkpoint()
+            assert (record.state, record.manifest) == ("failed", None)
 
 
 def test_a_folder_lists_names_that_can_be_ids_and_have_code(folder: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -20,6 +23,7 @@ from plugbus import (
     KernelStartError,
     Manifest,
     Plugin,
+    PluginGoneError,
     PluginNotFoundError,
     Request,
     answers,
@@ -163,6 +167,23 @@ async def test_a_configuration_that_cannot_be_used_stops_the_start() -> None:
         await kernel.__aenter__()
 
 
+async def test_services_of_the_host_are_closed_and_one_that_fails_stops_nothing() -> None:
+    closed: list[str] = []
+
+    async def open_database() -> AsyncIterator[Database]:
+        yield Database()
+        closed.append("database")
+        raise OSError("cannot close")
+
+    async with Kernel() as kernel:
+        kernel.services.factory(Database, open_database)
+        await kernel.services.aget(Database)
+
+    assert closed == ["database"]
+    with pytest.raises(PluginGoneError, match="host"):
+        await kernel.services.aget(Database)
+
+
 # For sync code
 
 
@@ -195,6 +216,19 @@ def test_portal_raises_what_the_start_raises_and_leaves_no_thread() -> None:
     assert threading.active_count() == before
 
 
+def test_portal_raises_what_the_end_raises() -> None:
+    kernel = Kernel()
+    end = kernel._life.end
+
+    async def fail() -> None:
+        await end()
+        raise OSError("no")
+
+    kernel._life.end = fail
+    with pytest.raises(OSError, match="no"), kernel.portal():
+        pass
+
+
 def test_a_lazy_portal_starts_on_first_use() -> None:
     kernel = Kernel(plugins=[Doubling])
     lazy = kernel.portal(lazy=True)
@@ -209,6 +243,22 @@ def test_a_lazy_portal_starts_on_first_use() -> None:
             thread.join()
 
     assert results == [4] * 4
+
+
+def test_after_a_fork_a_lazy_portal_is_new() -> None:
+    """What the child does, without a fork: the parent's kernel stays as it is, and another one is started."""
+    parent = Kernel(plugins=[Doubling]).portal(lazy=True)
+    never_used = copy.copy(parent)
+    never_used._forked()
+    assert parent.bus.call(Double(number=2)) == 4
+    child = copy.copy(parent)
+    child._forked()
+
+    assert child.bus.call(Double(number=3)) == 6
+    assert child.plugins["doubling"].instance is not parent.plugins["doubling"].instance
+    child.close()
+    assert parent.bus.call(Double(number=2)) == 4
+    parent.close()
 
 
 def run(tmp_path: Path, script: str, *, until: str = "", send: int | None = None) -> tuple[int, list[str]]:
@@ -347,6 +397,47 @@ def test_sigterm_during_the_start_rolls_it_back(tmp_path: Path) -> None:
 def test_a_start_that_fails_is_an_error_of_run() -> None:
     with pytest.raises(KernelStartError, match="is required"):
         Kernel(required=["nobody"]).run()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("phase", ["on_boot", "on_ready"])
+def test_run_ends_by_a_signal_whenever_it_comes(phase: str, backend: str) -> None:
+    async def kill(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        if phase == "on_boot":
+            await anyio.sleep_forever()
+
+    kernel = Kernel(plugins=[type("Killing", (Plugin,), {phase: kill})])
+    kernel.run(backend=backend)
+
+    assert kernel.plugins["killing"].state == "stopped"
+
+
+def test_run_ends_the_process_where_threads_hang_that_it_has_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter would wait for them for ever."""
+    codes: list[int] = []
+    gate = threading.Event()
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    class Hanging(Plugin):
+        def on_boot(self) -> None:
+            gate.wait(20)
+
+        async def on_ready(self) -> None: ...
+
+    class Killing(Plugin):
+        async def on_ready(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Kernel(plugins=[Hanging, Killing], boot_timeout_seconds=0.1).run()
+    gate.set()
+
+    assert codes == [0]
+
+
+def test_a_time_without_limit_is_infinite() -> None:
+    with Kernel(plugins=[Doubling], boot_timeout_seconds=math.inf, drain_seconds=math.inf).portal() as kernel:
+        assert kernel.bus.call(Double(number=1)) == 2
 
 
 def test_without_the_kernel_sigterm_kills(tmp_path: Path) -> None:

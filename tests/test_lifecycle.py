@@ -153,6 +153,20 @@ async def test_optional_plugins_come_first_if_they_are_there_and_fit() -> None:
         assert kernel.plugins["first"].needs == ()
 
 
+async def test_a_plugin_may_require_what_it_provides_itself() -> None:
+    class Both(Plugin):
+        manifest = Manifest(id="both", requires=["database"])
+
+        def __init__(self, database: Database | None = None) -> None: ...
+
+        @provides
+        def database(self) -> Database:
+            return Database()
+
+    async with Kernel(plugins=[Both]) as kernel:
+        assert kernel.plugins["both"].needs == ()
+
+
 async def test_circles_of_wishes_are_broken() -> None:
     async with Kernel(plugins=[plugin("a", optional=["b"]), plugin("b", optional=["c"]), plugin("c", "a")]) as kernel:
         assert {record.state for record in kernel.plugins.values()} == {"ready"}

@@ -413,6 +413,26 @@ async def test_a_provider_must_say_what_it_provides() -> None:
         assert "NoType.thing is marked with @provides" in kernel.plugins[f"{__name__}:NoType"].reason
 
 
+async def test_settings_are_asked_for_by_plugins_that_have_some() -> None:
+    class Wanting(Plugin):
+        def __init__(self, settings) -> None: ...
+
+    async with Kernel(plugins=[Wanting]) as kernel:
+        assert "'wanting' has no settings" in kernel.plugins["wanting"].reason
+
+
+async def test_a_hook_under_another_name_boots_too() -> None:
+    class Native:
+        manifest = Manifest(id="native")
+
+        @hookimpl(specname="plugbus_boot")
+        async def start(self, ctx: PluginContext) -> None:
+            TRACE.append(f"started {ctx.id}")
+
+    async with Kernel(plugins=[Native()]):
+        assert TRACE == ["started native"]
+
+
 async def test_hook_specifications_of_a_plugin_are_for_others() -> None:
     class Specs:
         @hookspec

@@ -96,6 +96,11 @@ def test_each_problem_names_its_key_and_its_source() -> None:
     assert "did you mean port?" in told["mail.prot"].message
 
 
+def test_unknown_keys_are_refused_where_all_others_are_right() -> None:
+    with pytest.raises(SettingsError, match="there is no such setting; did you mean max_items"):
+        validated(SettingsSource("file", {"max_item": 1}))
+
+
 def test_a_required_key_that_nobody_gives_says_where_to_set_it() -> None:
     class Needy(BaseModel):
         url: str

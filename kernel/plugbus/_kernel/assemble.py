@@ -5,6 +5,7 @@ Owns the steps from a definition to a plugin that is wired, registered and boote
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterable
@@ -53,25 +54,30 @@ def reason_of(error: BaseException, phase: str) -> str:
     return f"{phase} raised {type(error).__name__}: {error}"
 
 
-async def call_step(unit: Unit, phase: str, call: Callable[..., Any], seconds: float) -> Any:
+async def call_step(
+    unit: Unit, phase: str, call: Callable[..., Any], seconds: float, deadline: float | None = None
+) -> Any:
     """Call something of a plugin's with its services: async on the loop, sync in a worker thread, within its time.
+
+    Args:
+        unit: The plugin.
+        phase: What it is, for messages.
+        call: What to call.
+        seconds: The time it has, in seconds.
+        deadline: When that ends, on the loop's clock; from now on unless given.
 
     Raises:
         PluginTimeoutError: If it was still running; a thread is abandoned then, and counted.
         Exception: What it raised.
     """
-    deadline = anyio.current_time() + seconds
-    with anyio.CancelScope(deadline=deadline):
+    end = anyio.current_time() + seconds if deadline is None else deadline
+    with anyio.CancelScope(deadline=end), contextlib.suppress(Overrun):
         bound = await unit.services.ainject(call)
         if is_coroutine_callable(bound):
             return await bound()
-        try:
-            # In a tuple, because trio takes a coroutine that comes out of a thread for a mistake.
-            (result,) = await unit.owner.threads.run_bounded(
-                lambda _: (bound(),), None, deadline - anyio.current_time()
-            )
-        except Overrun:
-            raise PluginTimeoutError(unit.id, phase, seconds) from None
+        # In a tuple, because trio takes a coroutine that comes out of a thread for a mistake.
+        left = end - anyio.current_time()
+        (result,) = await unit.owner.threads.run_bounded(lambda _: (bound(),), None, left)
         return await result if inspect.isawaitable(result) else result
     raise PluginTimeoutError(unit.id, phase, seconds)
 
@@ -150,10 +156,7 @@ class Assembler:
 
     async def _step(self, unit: Unit, phase: str, call: Callable[..., Any], deadline: float) -> None:
         unit.phase = phase
-        try:
-            await call_step(unit, phase, call, deadline - anyio.current_time())
-        except PluginTimeoutError:
-            raise PluginTimeoutError(unit.id, phase, self.boot_seconds) from None
+        await call_step(unit, phase, call, self.boot_seconds, deadline)
 
     def _prepare(self, unit: Unit) -> None:
         unit.phase = "settings"

@@ -21,6 +21,7 @@ from plugbus.manifest import plugin_key
 
 if TYPE_CHECKING:
     from plugbus._kernel.config import Config
+    from plugbus._kernel.preparing import Preparation
     from plugbus._kernel.runtime import Runtime
     from plugbus._kernel.unit import Unit
 
@@ -29,8 +30,8 @@ __all__ = ("check",)
 
 def check(runtime: Runtime) -> list[Problem]:
     """Return everything that is wrong, or odd."""
-    if runtime.fleet is not None:
-        return list(dict.fromkeys(_live(runtime)))
+    if runtime.fleet is not None and runtime.preparation is not None:
+        return list(dict.fromkeys(_live(runtime, runtime.preparation)))
     try:
         found = read(runtime.options)
     except KernelStartError as error:
@@ -44,11 +45,10 @@ def check(runtime: Runtime) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
-def _live(runtime: Runtime) -> Iterator[Problem]:
+def _live(runtime: Runtime, preparation: Preparation) -> Iterator[Problem]:
     yield from _records(runtime.units.values())
-    if runtime.preparation is not None:
-        yield from runtime.preparation.problems
-        yield from _unused_tables(runtime.preparation.config, runtime.units)
+    yield from preparation.problems
+    yield from _unused_tables(preparation.config, runtime.units)
     yield from runtime.services.check()
     yield from runtime.bus.problems()
     yield from hookspec_problems(runtime.hooks)

@@ -162,8 +162,7 @@ class Fleet:
         failures += await self._assembler.undo(unit, seconds)
         unit.state = PluginState.STOPPED
         unit.reason = "; ".join(reason_of(failure, "shutting down") for failure in failures)
-        if unit in self.ready:
-            self.ready.remove(unit)
+        self.ready.remove(unit)
         for failure in failures:
             unit.error = failure
             log_failure(unit.id, "shutting down failed", failure)

@@ -10,11 +10,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.machinery import ModuleSpec, NamespaceLoader, SourceFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Final, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from plugbus._kernel.definition import plugin_in
 from plugbus.errors import ManifestError, PlugbusError, PluginLoadError
@@ -126,21 +126,22 @@ def _reserve(plugin: FolderPlugin) -> ModuleType:
 
 
 def _spec(name: str, path: Path) -> ModuleSpec:
-    if path.is_dir() and not (path / "__init__.py").is_file():
-        package = ModuleSpec(name, None, is_package=True)
-        package.submodule_search_locations = [str(path)]
-        return package
-    file = path / "__init__.py" if path.is_dir() else path
-    found = spec_from_file_location(name, file, submodule_search_locations=[str(path)] if path.is_dir() else None)
-    if found is None or found.loader is None:
-        raise PluginLoadError(path.stem, f"{file} cannot be imported")
-    return found
+    is_package = path.is_dir()
+    file = path / "__init__.py" if is_package else path
+    # Without an __init__.py it is a namespace, whose loader executes nothing.
+    loader: Any = SourceFileLoader(name, str(file))
+    if not file.is_file():
+        loader = NamespaceLoader(name, [str(path)], lambda *_: None)
+    spec = ModuleSpec(name, loader, origin=str(file), is_package=is_package)
+    spec.has_location = file.is_file()
+    if is_package:
+        spec.submodule_search_locations = [str(path)]
+    return spec
 
 
 def _execute(module: ModuleType) -> object:
-    spec = module.__spec__
-    if spec is not None and spec.loader is not None:
-        spec.loader.exec_module(module)
+    loader: Any = module.__loader__
+    loader.exec_module(module)
     importlib.invalidate_caches()  # the folder may have been written a moment ago
     inner = next((Path(place, "plugin.py") for place in getattr(module, "__path__", ())), None)
     if inner is not None and inner.is_file():

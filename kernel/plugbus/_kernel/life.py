@@ -6,6 +6,7 @@ Owns these for one start; plugins are the runtime's business.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import anyio
@@ -23,6 +24,16 @@ __all__ = ("Life",)
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What there is from entering to leaving."""
+
+    tasks: TaskGroup
+    portal: BlockingPortal
+    stop: anyio.Event
+
+
+@final
 class Life:
     """The one life of a kernel.
 
@@ -34,9 +45,7 @@ class Life:
         self.reason = ""
         self._runtime = runtime
         self._stack = AsyncExitStack()
-        self._tasks: TaskGroup | None = None
-        self._portal: BlockingPortal | None = None
-        self._stop: anyio.Event | None = None
+        self._now: _Now | None = None
         self._starting: anyio.CancelScope | None = None
 
     async def begin(self, *, signals: bool) -> None:
@@ -48,16 +57,16 @@ class Life:
         Raises:
             KernelStartError: If it cannot start, was asked to stop meanwhile, or was started before.
         """
-        if self._stop is not None:
+        if self._now is not None:
             raise KernelStartError([Problem("kernel", "has been started before", "make a new Kernel for each start")])
-        self._stop = anyio.Event()
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        self._portal = await self._stack.enter_async_context(BlockingPortal())
-        self._runtime.bus.attach_portal(self._portal)
+        tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        portal = await self._stack.enter_async_context(BlockingPortal())
+        self._now = _Now(tasks, portal, anyio.Event())
+        self._runtime.bus.attach_portal(portal)
         try:
             if signals:
-                await self._tasks.start(receive_signals, self.stop)
-            await self._start(self._tasks)
+                await tasks.start(receive_signals, self.stop)
+            await self._start(tasks)
         except BaseException:
             await self.end()
             raise
@@ -71,45 +80,42 @@ class Life:
 
     async def end(self) -> None:
         """Shut down; what the body raised is not shown to the task group, which would wrap it into a group."""
+        now = self._running("kernel")
         await self._runtime.stop(self.reason)
         self._runtime.bus.attach_portal(None)
-        if self._portal is not None and self._tasks is not None:
-            with anyio.CancelScope(shield=True):
-                await self._portal.stop(cancel_remaining=True)
-            self._tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await now.portal.stop(cancel_remaining=True)
+        now.tasks.cancel_scope.cancel()
         await self._stack.__aexit__(None, None, None)
 
     @property
     def portal(self) -> BlockingPortal:
         """The way into the event loop from other threads."""
-        if self._portal is None:
-            raise _not_running("kernel.portal()")
-        return self._portal
+        return self._running("kernel.portal()").portal
 
     def stop(self, reason: str) -> None:
-        """Ask it to stop; the first reason counts."""
+        """Ask it to stop; the first reason counts. Before it was entered, this does nothing."""
+        if self._now is None:
+            return
         self.reason = self.reason or reason
-        if self._stop is not None:
-            self._stop.set()
+        self._now.stop.set()
         if self._starting is not None:
             self._starting.cancel()
 
     async def wait_stop(self) -> None:
         """Wait until it is asked to stop."""
-        if self._stop is None:
-            raise _not_running("kernel.serve()")
-        await self._stop.wait()
+        await self._running("kernel.run()").stop.wait()
 
     async def serve(self) -> str:
         """Wait until it is asked to stop, by a signal or otherwise; return the reason."""
-        if self._stop is None:
-            raise _not_running("kernel.serve()")
+        now = self._running("kernel.serve()")
         async with anyio.create_task_group() as tasks:
             await tasks.start(receive_signals, self.stop)
-            await self._stop.wait()
+            await now.stop.wait()
             tasks.cancel_scope.cancel()
         return self.reason
 
-
-def _not_running(what: str) -> KernelStartError:
-    return KernelStartError([Problem(what, "the kernel is not running", "use `async with kernel`")])
+    def _running(self, what: str) -> _Now:
+        if self._now is None:
+            raise KernelStartError([Problem(what, "the kernel is not running", "use `async with kernel`")])
+        return self._now

@@ -126,8 +126,9 @@ class Roll:
 
 
 def _same(first: Unit, second: Unit) -> bool:
+    """Whether the same thing was given twice: one object, or one name that cannot be imported."""
     if first.loaded is None or second.loaded is None:
-        return False
+        return first.source.spec == second.source.spec
     return first.definition.target is second.definition.target
 
 

@@ -46,7 +46,7 @@ class Rehearsal:
         self._bus = EventBus()
         self._hooks = Registry()
         runtime.provide_clock()
-        around = Surroundings(self._bus, runtime.services, self._hooks, found.config, found.environ, _no_tasks)
+        around = Surroundings(self._bus, runtime.services, self._hooks, found.config, found.environ, runtime.make_tasks)
         self.units: dict[str, Unit] = {}
         self._preparation = Preparation(around, self.units, runtime.settings_types, found.allow)
         units = [self._preparation.unit(source) for source in found.sources]
@@ -123,7 +123,3 @@ class _Pretending:
         """Return something that looks like the callable with its services bound."""
         del given, owner
         return (lambda: object.__new__(call)) if isinstance(call, type) else call
-
-
-def _no_tasks(unit: Unit) -> Any:
-    raise PluginError(unit.id, "there are no background tasks in a rehearsal")

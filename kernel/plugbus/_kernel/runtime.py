@@ -66,8 +66,7 @@ class Runtime:
         self.stopping = False
         self._tasks: TaskGroup | None = None
         self._token: anyio.lowlevel.EventLoopToken | None = None
-        self._host_tasks: Tasks | None = None
-        self._lock: anyio.Lock | None = None
+        self._lock: anyio.Lock  # made by start, because it belongs to one event loop
         self.settings_types = SettingsTypes(self.services, self.unit_of)
         self._provide_own()
 
@@ -85,11 +84,13 @@ class Runtime:
         unit = self.unit_of(owner)
         if unit is not None:
             return unit.tasks
-        if self._host_tasks is None:
-            self._host_tasks = self._make_tasks("host")
-        return self._host_tasks
+        return self._tasks_for("host")
 
-    def _make_tasks(self, owner_id: str) -> Tasks:
+    def make_tasks(self, unit: Unit) -> Tasks:
+        """Return where a plugin starts background work."""
+        return self._tasks_for(unit.id)
+
+    def _tasks_for(self, owner_id: str) -> Tasks:
         if self._tasks is None:
             raise PluginError(owner_id, "there are no background tasks before the kernel has started")
 
@@ -114,9 +115,7 @@ class Runtime:
     def surroundings(self, found: Read) -> Surroundings:
         """Return what all plugins share, once the configuration is read."""
         self.provide_clock()
-        return Surroundings(
-            self.bus, self.services, self.hooks, found.config, found.environ, lambda unit: self._make_tasks(unit.id)
-        )
+        return Surroundings(self.bus, self.services, self.hooks, found.config, found.environ, self.make_tasks)
 
     def provide_clock(self) -> None:
         """Provide the system's clock, unless the host has provided one."""
@@ -164,17 +163,19 @@ class Runtime:
 
     async def stop(self, reason: str) -> None:
         """Shut down in reverse order, each plugin within its time; whether cancelled or not."""
-        if self.fleet is None or self.stopping:
-            return
         self.stopping = True
         with anyio.CancelScope(shield=True):
-            deadline = anyio.current_time() + self.options.drain_seconds
-            with anyio.CancelScope(deadline=_half_way(deadline)):
-                await self.fleet.announce(KernelStopping(reason=reason))
-            for unit in reversed(self.fleet.ready.copy()):
-                await self.fleet.stop(unit, _half_way(deadline) - anyio.current_time())
+            if self.fleet is not None:
+                await self._stop_fleet(self.fleet, reason)
             for failure in [*await self.services.aclose(), *await self.host.aclose()]:
                 log_failure("host", "closing a service failed", failure)
+
+    async def _stop_fleet(self, fleet: Fleet, reason: str) -> None:
+        deadline = anyio.current_time() + self.options.drain_seconds
+        with anyio.CancelScope(deadline=_half_way(deadline)):
+            await fleet.announce(KernelStopping(reason=reason))
+        for unit in reversed(fleet.ready.copy()):
+            await fleet.stop(unit, _half_way(deadline) - anyio.current_time())
 
     async def load(self, spec: object) -> Unit:
         """Load one more plugin.
@@ -226,7 +227,9 @@ class Runtime:
 
     def threads_abandoned(self) -> int:
         """How many threads overran their time and still run."""
-        return sum(unit.owner.threads.abandoned for unit in self.units.values())
+        tasks = [unit.tasks_made.statistics() for unit in self.units.values() if unit.tasks_made]
+        abandoned = sum(unit.owner.threads.abandoned for unit in self.units.values())
+        return abandoned + sum(found.threads_abandoned for found in tasks)
 
     def _running(self) -> tuple[Preparation, Fleet]:
         if self.preparation is None or self.fleet is None or self.stopping:
@@ -238,8 +241,6 @@ class Runtime:
         """Let one start, load or unload happen at a time; one from within another would wait for itself."""
         if self in _changing.get():
             raise PluginError("host", "a plugin cannot load or unload others while one boots; do it in on_ready")
-        if self._lock is None:
-            raise PluginError("host", "the kernel is not running")
         async with self._lock:
             mark = _changing.set((*_changing.get(), self))
             try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 from plugbus._kernel.settings import settings_sources, validate_settings
 from plugbus._kernel.targets import Target, targets_of
-from plugbus.errors import PluginError, PluginGoneError
+from plugbus.errors import PluginError
 from plugbus.lifecycle import PluginState
 from plugbus.log import Logger, plugin_logger
 from plugbus.manifest import plugin_key
@@ -111,8 +111,7 @@ class Unit:
     @property
     def definition(self) -> Definition:
         """What it declares."""
-        if self.loaded is None:
-            raise PluginGoneError(self.id, "its definition")
+        assert self.loaded is not None, f"{self.id} has not been loaded"
         return self.loaded.definition
 
     @property
