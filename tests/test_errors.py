@@ -258,7 +258,7 @@ def test_all_but_the_cancellation_are_plugbus_errors() -> None:
     [
         (NoHandlerError("x"), LookupError),
         (UnknownEventError("x"), LookupError),
-        (PluginNotFoundError("x"), LookupError),
+        (PluginNotFoundError("x"), KeyError),
         (EventTypeError("x", "y"), TypeError),
         (SubscriptionError("x", "y"), TypeError),
         (EventDataError("x", ()), ValueError),

@@ -38,7 +38,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
         |-- PluginGoneError
         |-- PluginStuckError
         |-- PluginInUseError
-        |-- PluginNotFoundError      also a LookupError
+        |-- PluginNotFoundError      also a KeyError
         `-- SettingsError
 
     EmitCancelled                    a BaseException: cancellation, no error

@@ -6,7 +6,7 @@ Owns what operators see and do; the work is done in ``_kernel/``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar, final, overload
+from typing import TYPE_CHECKING, final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from plugbus.manifest import Manifest
 
 __all__ = ("KernelPlan", "PluginRecord", "PluginStep", "Plugins")
-
-T = TypeVar("T")
 
 
 @final
@@ -139,14 +137,6 @@ class Plugins(Mapping[str, PluginRecord]):
 
     def __len__(self) -> int:
         return len(self._runtime.units)
-
-    @overload
-    def get(self, plugin_id: str, default: None = None, /) -> PluginRecord | None: ...
-    @overload
-    def get(self, plugin_id: str, default: T, /) -> PluginRecord | T: ...
-    def get(self, plugin_id: str, default: T | None = None, /) -> PluginRecord | T | None:
-        """Return the record of a plugin, or a default if there is none of this id."""
-        return self[plugin_id] if plugin_id in self else default  # noqa: SIM401 - this is that very method
 
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs.

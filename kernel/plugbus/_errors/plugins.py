@@ -247,7 +247,7 @@ class PluginInUseError(PluginError):
         self.dependents = dependents
 
 
-class PluginNotFoundError(PluginError, LookupError):
+class PluginNotFoundError(PluginError, KeyError):
     """There is no plugin of this id.
 
     Args:

@@ -231,9 +231,10 @@ class Assembler:
             unit: The plugin.
             seconds: Time for each entry, in seconds; the kernel's usual time unless given.
         """
+        unit.surroundings.bus.retire(unit.owner)
+        failures: list[Exception] = []
         with anyio.CancelScope(shield=True):
-            unit.surroundings.bus.retire(unit.owner)
-            failures = await unit.owner.aclose(self._close_seconds if seconds is None else seconds)
+            failures += await unit.owner.aclose(self._close_seconds if seconds is None else seconds)
         unit.body = unit.settings = unit.parts = None
         unit.steps.clear()
         unit.forget()

@@ -61,8 +61,9 @@ async def _ask(unit: Unit, seconds: float, answers: dict[Unit, Health]) -> None:
 
 def _together(found: Iterable[Health]) -> Health:
     answers = list(found)
+    statuses: list[Status] = [answer.status for answer in answers]
     return Health(
-        status=worst(*(answer.status for answer in answers)),
+        status=worst(*statuses),
         reason="; ".join(answer.reason for answer in answers if answer.reason),
         checks={name: status for answer in answers for name, status in answer.checks.items()},
         metrics={name: figure for answer in answers for name, figure in answer.metrics.items()},
@@ -80,11 +81,9 @@ def _plugin_health(unit: Unit, answer: Health | None, statistics: PluginStatisti
     seen = [f"{threads} abandoned threads still run"] if threads else []
     seen += [f"the breaker of {name} is not closed" for name in open_]
     seen += [f"background task {name} crashed" for name in crashed]
-    status: Status = worst(said.status, "degraded" if seen else "up")
-    if not unit.is_up:
-        status = "down"
+    seen_as: Status = "degraded" if seen else "up"
     return PluginHealth(
-        status=status,
+        status=worst(said.status, seen_as) if unit.is_up else "down",
         state=unit.state,
         reason="; ".join(filter(None, [unit.reason, said.reason, *seen])),
         checks=said.checks,

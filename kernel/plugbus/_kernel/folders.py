@@ -129,9 +129,8 @@ def _spec(name: str, path: Path) -> ModuleSpec:
     is_package = path.is_dir()
     file = path / "__init__.py" if is_package else path
     # Without an __init__.py it is a namespace, whose loader executes nothing.
-    loader: Any = SourceFileLoader(name, str(file))
-    if not file.is_file():
-        loader = NamespaceLoader(name, [str(path)], lambda *_: None)
+    namespace: Any = NamespaceLoader
+    loader = SourceFileLoader(name, str(file)) if file.is_file() else namespace(name, [str(path)], lambda *_: None)
     spec = ModuleSpec(name, loader, origin=str(file), is_package=is_package)
     spec.has_location = file.is_file()
     if is_package:

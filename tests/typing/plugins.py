@@ -1,0 +1,128 @@
+"""What plugins and kernel promise to a type checker; run by mypy --strict and pyright, not by pytest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, assert_type
+
+import pluggy
+from pydantic import BaseModel
+
+from plugbus import (
+    EventBus,
+    Health,
+    Kernel,
+    KernelHealth,
+    KernelPlan,
+    KernelPortal,
+    Logger,
+    Manifest,
+    Plugin,
+    PluginContext,
+    PluginRecord,
+    Plugins,
+    PluginState,
+    Problem,
+    hookimpl,
+    provides,
+)
+from plugbus.services import Services
+
+
+class Catalog:
+    """A service."""
+
+
+class Shop(Plugin, id="shop", version="1.0", requires=["catalog>=1"]):
+    """A plugin with class keywords; its lifecycle methods take what they like, because the base class has none."""
+
+    class Settings(BaseModel):
+        """Its settings."""
+
+        limit: int = 3
+
+    def __init__(self, settings: Settings, bus: EventBus, log: Logger) -> None:
+        self.limit = settings.limit
+        log.bind(limit=self.limit).info("built", bus=bus)
+
+    @provides
+    def catalog(self) -> Catalog:
+        """Stay what it is."""
+        return Catalog()
+
+    @provides(name="more", scope="plugin")
+    async def more(self) -> AsyncIterator[Catalog]:
+        """Stay what it is."""
+        yield Catalog()
+
+    async def on_boot(self, services: Services) -> None:
+        """Take services."""
+
+    def on_ready(self) -> None:
+        """Take none."""
+
+    def check_health(self) -> Health:
+        """Answer."""
+        return Health(status="degraded", checks={"database": "up"}, metrics={"items": 3})
+
+
+class Native:
+    """A plugin for those who know pluggy."""
+
+    manifest = Manifest(id="native", publishes=["order.*"])
+
+    @hookimpl
+    def plugbus_boot(self, ctx: PluginContext) -> None:
+        """Stay what it is."""
+        assert_type(ctx.settings(Shop.Settings), Shop.Settings)
+        assert_type(ctx.on_ready(self.ready), Callable[[], None])
+        ctx.provide(Catalog, Catalog())
+
+    def ready(self) -> None:
+        """Announce."""
+
+
+assert_type(Shop.manifest, Manifest)
+
+
+def use_plugin(shop: Shop) -> None:
+    """What a decorated function stays."""
+    assert_type(shop.catalog(), Catalog)
+    assert_type(shop.more(), AsyncIterator[Catalog])
+
+
+async def use_kernel(shop: Shop) -> None:
+    """What the kernel gives."""
+    async with Kernel([shop, "pkg.mod:Plugin"], required=["shop"], config={"plugins": {}}) as kernel:
+        assert_type(kernel, Kernel)
+        assert_type(kernel.bus, EventBus)
+        assert_type(kernel.plugins, Plugins)
+        assert_type(kernel.plugins["shop"], PluginRecord)
+        assert_type(kernel.plugins.get("shop"), PluginRecord | None)
+        assert_type(kernel.plugins["shop"].state, PluginState)
+        assert_type(await kernel.load(Shop), PluginRecord)
+        assert_type(await kernel.unload("shop", cascade=True), tuple[str, ...])
+        assert_type(await kernel.health(), KernelHealth)
+        assert_type(kernel.check(), list[Problem])
+        assert_type(kernel.explain(), KernelPlan)
+        assert_type(kernel.pm, pluggy.PluginManager)
+
+
+def use_portal(kernel: Kernel) -> None:
+    """What it gives to sync code."""
+
+    async def double(number: int) -> int:
+        return number * 2
+
+    with kernel.portal(lazy=True, backend="trio") as portal:
+        assert_type(portal, KernelPortal)
+        assert_type(portal.bus, EventBus)
+        assert_type(portal.call(double, 2), int)
+        assert_type(portal.call(len, "abc"), int)
+        assert_type(portal.load(Shop), PluginRecord)
+        assert_type(portal.health(), KernelHealth)
+
+
+def use_plan(plan: KernelPlan) -> dict[str, Any]:
+    """What a plan is."""
+    return plan.model_dump()
