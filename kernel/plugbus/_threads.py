@@ -18,15 +18,16 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
+from plugbus._route import ROUTE, Stage, most_visited, place_of
 from plugbus.errors import EmitCancelled, EmitLoopError, PluginStuckError
 from plugbus.event_types import event_type
 
-__all__ = ("Overrun", "Threads", "back_to_loop", "call_soon", "in_worker_thread", "loop_is_running", "outcome", "route")
+__all__ = ("Overrun", "Threads", "back_to_loop", "call_soon", "in_worker_thread", "loop_is_running", "outcome")
 
 T = TypeVar("T")
 
 MAX_NESTED_HOPS: Final = 16
-"""On trio they all stand on one stack, and must be counted out before that is full."""
+"""Hops of one place in a chain, each within the one before. On trio they stand on one stack, which must not be full."""
 
 _limiters: anyio.lowlevel.RunVar[WeakKeyDictionary[Threads, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar(
     "plugbus_limiters"
@@ -50,9 +51,6 @@ class _Permit:
         self.cancelled_class = anyio.get_cancelled_exc_class()
 
 
-_route: ContextVar[tuple[type, ...]] = ContextVar("plugbus_route", default=())
-"""The types of the events that led from thread to loop to thread, for showing a loop of emits."""
-
 _held: ContextVar[tuple[_Permit, ...]] = ContextVar("plugbus_held", default=())
 
 
@@ -73,8 +71,10 @@ class Threads:
         self.abandoned = 0
         self._lock = threading.Lock()
 
-    async def run(self, call: Callable[[Any], T], event: object) -> T:
+    async def run(self, call: Callable[[Any], T], event: object, *, place: object = None) -> T:
         """Run ``call(event)`` in a worker thread; a cancelled caller waits for it.
+
+        *place* says where in which chain that is, if *call* is not the same each time.
 
         An emit that holds a permit of this plugin takes no second one, and one that holds any never waits
         for another: two plugins that call each other would wait for ever.
@@ -83,27 +83,27 @@ class Threads:
             PluginStuckError: If too many threads of the plugin were abandoned and still run.
             EmitLoopError: If emits have led from thread to thread too many times.
         """
-        held = self._admit()
+        held, route = self._admit(call, event, place)
         permit = _Permit(self)
-        mark, place = _held.set((*held, permit)), _route.set((*_route.get(), type(event)))
+        mark, stage = _held.set((*held, permit)), ROUTE.set(route)
         try:
             return await anyio.to_thread.run_sync(call, event, limiter=self._limiter(held))
         finally:
             permit.active = False
-            _route.reset(place)
+            ROUTE.reset(stage)
             _held.reset(mark)
 
-    async def run_bounded(self, call: Callable[[Any], T], event: object, seconds: float) -> T:
+    async def run_bounded(self, call: Callable[[Any], T], event: object, seconds: float, *, place: object = None) -> T:
         """Do the same within *seconds*; a thread that overruns is abandoned and counted.
 
         Raises:
             Overrun: If the call was still running, or still waiting for a permit, when its time was up.
         """
-        held = self._admit()
+        held, route = self._admit(call, event, place)
         permit = _Permit(self)
         job = _Job(self, call, anyio.lowlevel.current_token())
         deadline = anyio.current_time() + seconds
-        mark = _held.set((*held, permit))
+        mark, stage = _held.set((*held, permit)), ROUTE.set(route)
         try:
             with anyio.CancelScope(deadline=deadline):
                 return await anyio.to_thread.run_sync(
@@ -116,17 +116,21 @@ class Threads:
             raise
         finally:
             permit.active = False
+            ROUTE.reset(stage)
             _held.reset(mark)
         job.abandon()
         raise Overrun
 
-    def _admit(self) -> tuple[_Permit, ...]:
+    def _admit(
+        self, call: Callable[[Any], Any], event: object, place: object
+    ) -> tuple[tuple[_Permit, ...], tuple[Stage, ...]]:
         if self.abandoned >= self.limit:
             raise PluginStuckError(self.plugin, self.abandoned, self.limit)
         held = tuple(permit for permit in _held.get() if permit.active)
-        if len(held) >= MAX_NESTED_HOPS:
-            raise EmitLoopError(tuple(dict.fromkeys(event_type(cls).name for cls in route())))
-        return held
+        route = (*(ROUTE.get() if held else ()), Stage(type(event), place or place_of(call)))
+        if len(held) >= MAX_NESTED_HOPS and most_visited(route) > MAX_NESTED_HOPS:
+            raise EmitLoopError(tuple(dict.fromkeys(event_type(stage.event).name for stage in route)))
+        return held, route
 
     def _limiter(self, held: tuple[_Permit, ...]) -> anyio.CapacityLimiter:
         if not held:
@@ -202,24 +206,19 @@ class _Job:
                 self._state = "given up"
 
 
-def route() -> tuple[type, ...]:
-    """Return the types of the events that led from thread to loop to thread, up to here."""
-    return _route.get()
-
-
 def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
     """Run an async call on the loop that this worker thread works for, and wait for it.
 
     Nothing new starts below a cancelled scope, on trio and on asyncio alike.
     """
     anyio.from_thread.check_cancelled()
-    mark = _route.set((*_route.get(), type(event)))
+    mark = ROUTE.set((*ROUTE.get(), Stage(type(event), place_of(call))))
     try:
         done, value = anyio.from_thread.run(outcome, call, event)
     except FutureCancelledError:
         _raise_cancelled()
     finally:
-        _route.reset(mark)
+        ROUTE.reset(mark)
     if done:
         return value
     raise value

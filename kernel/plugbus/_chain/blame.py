@@ -9,7 +9,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from plugbus._annotations import underlying
-from plugbus._threads import route
+from plugbus._route import ROUTE, most_visited
 from plugbus.errors import EmitLoopError, Refused
 from plugbus.event_types import event_type
 
@@ -95,7 +95,7 @@ def loop_error() -> EmitLoopError | None:
     last = types[0]
     between = list(itertools.takewhile(lambda cls: cls is not last, types[1:]))
     if not between or last not in types[1:]:  # the rest of the loop may be on other stacks
-        between = list(dict.fromkeys(cls for cls in route() if cls is not last))[::-1]
+        between = list(dict.fromkeys(stage.event for stage in ROUTE.get() if stage.event is not last))[::-1]
     return EmitLoopError(tuple(event_type(cls).name for cls in (last, *reversed(between))))
 
 
@@ -106,8 +106,7 @@ def _loops(frame: FrameType | None) -> bool:
         counts[cls] = count = counts.get(cls, 0) + 1  # not a Counter: there may be little stack left
         if count >= LOOP:
             return True
-    travelled = route()
-    return any(travelled.count(cls) >= LOOP_OF_HOPS for cls in set(travelled))
+    return most_visited(ROUTE.get()) >= LOOP_OF_HOPS
 
 
 def _emitted(frame: FrameType | None) -> Iterator[Any]:

@@ -113,7 +113,7 @@ async def _told_in_hop(event: Any, rest: tuple[Threads, Call, Telling]) -> Any:
         result = run(event, record)
         return result, record, collect(record[0]) if record and collect is not None else []
 
-    result, record, failed = await threads.run(hop, event)
+    result, record, failed = await threads.run(hop, event, place=run)
     for index, passed in enumerate(record):
         await (telling(passed) if index else telling.rest(passed, failed))
     return result

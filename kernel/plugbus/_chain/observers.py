@@ -124,7 +124,7 @@ async def _hop(threads: Threads, steps: Sequence[Step], event: Any) -> Collected
             _reraise_proof(error)
             failed.append((step.subscription, error))
     if wanting:
-        failed.extend(await threads.run(partial(_collect, wanting, in_hop=True, filtered=True), event))
+        failed.extend(await threads.run(partial(_collect, wanting, in_hop=True, filtered=True), event, place=steps))
     return failed
 
 

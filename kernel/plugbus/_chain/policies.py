@@ -204,7 +204,7 @@ def timed_thread(call: Call, seconds: float, threads: Threads, overrun: Callable
             return call(event, *(lambda changed, below=below: back_to_loop(below, changed) for below in next_fn))
 
         try:
-            return await threads.run_bounded(work, event, seconds)
+            return await threads.run_bounded(work, event, seconds, place=call)
         except Overrun:
             raise overrun(event) from None
 
