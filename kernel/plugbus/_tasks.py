@@ -23,6 +23,10 @@ class TaskStatistics:
         state: What it does, or how it ended.
         starts: How often it was started; more than once means that it crashed.
         error: The last crash, if there was one.
+
+    Example:
+        >>> TaskStatistics("nap", "running", starts=1, error=None).starts
+        1
     """
 
     name: str
@@ -42,6 +46,15 @@ class TasksStatistics:
         started: How many were ever started.
         crashes: How often one of them crashed, restarted or not.
         threads_abandoned: Threads of cancelled sync tasks that still run.
+
+    Example:
+        >>> import anyio
+        >>> from plugbus import Tasks
+        >>> async def main() -> None:
+        ...     async with anyio.create_task_group() as group:
+        ...         print(Tasks(group).statistics().started)
+        >>> anyio.run(main)
+        0
     """
 
     alive: tuple[TaskStatistics, ...]

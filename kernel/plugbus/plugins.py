@@ -180,6 +180,12 @@ class PluginStep(BaseModel):
         after: The plugins that boot before it, each with the reason.
         reason: Why it does not run; empty otherwise.
         boot_seconds: How long it took to boot, in seconds.
+
+    Example:
+        >>> from plugbus import Kernel, Plugin
+        >>> class Shop(Plugin, id="shop"): ...
+        >>> Kernel(plugins=[Shop]).explain().plugins[0].id
+        'shop'
     """
 
     model_config = ConfigDict(frozen=True)

@@ -44,6 +44,17 @@ class TaskHandle:
         state: What it does, or how it ended.
         starts: How often it was started.
         error: The last crash, if there was one.
+
+    Example:
+        >>> import anyio
+        >>> from plugbus import Tasks
+        >>> async def main() -> None:
+        ...     async with anyio.create_task_group() as group:
+        ...         handle = Tasks(group).start(anyio.sleep, 0, name="nap")
+        ...         await handle.wait()
+        ...         print(handle.name, handle.starts)
+        >>> anyio.run(main)
+        nap 1
     """
 
     __slots__ = ("_call", "_ended", "_restart", "_scope", "_tasks", "error", "name", "starts", "state")

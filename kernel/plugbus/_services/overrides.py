@@ -22,6 +22,16 @@ class Override:
     """A provider that stands in for another one inside ``with`` or ``async with``.
 
     What is built with it is kept apart, and goes with it.
+
+    Example:
+        >>> from plugbus import Services
+        >>> services = Services()
+        >>> registration = services.value(str, "the real one")
+        >>> with services.override(str, "a fake"):
+        ...     services.get(str)
+        'a fake'
+        >>> services.get(str)
+        'the real one'
     """
 
     __slots__ = ("_container", "_target", "provider", "stores")
