@@ -44,7 +44,7 @@ class Health(BaseModel):
         'degraded'
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     status: Status = "up"
     reason: str = ""
@@ -76,7 +76,7 @@ class PluginHealth(BaseModel):
         0
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     status: Status
     state: str
@@ -103,7 +103,7 @@ class KernelHealth(BaseModel):
         True
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     status: Status
     plugins: Mapping[str, PluginHealth] = {}

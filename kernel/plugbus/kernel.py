@@ -1,6 +1,7 @@
 """The kernel: a bus, services, and plugins with a life.
 
-Owns the public face; the machinery is in ``_kernel/``.
+Owns the public face; the machinery is in ``_kernel/``, which is imported on first use: whoever needs the bus alone
+does not pay for it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, final
 
 import anyio
 
-from plugbus._kernel.check import check
-from plugbus._kernel.checkup import check_health
-from plugbus._kernel.life import Life
-from plugbus._kernel.preparing import KernelOptions, read
-from plugbus._kernel.rehearsal import Rehearsal
-from plugbus._kernel.runtime import Runtime
 from plugbus.errors import KernelStartError, Problem
 from plugbus.plugins import KernelPlan, PluginRecord, Plugins, plan_of
 from plugbus.portal import KernelPortal
@@ -93,6 +88,10 @@ class Kernel:
         for name, seconds in (("boot_timeout_seconds", boot_timeout_seconds), ("drain_seconds", drain_seconds)):
             if not seconds > 0:  # this way round, NaN fails too
                 raise ValueError(f"Kernel({name}={seconds!r}): must be above zero; use math.inf for no limit")
+        from plugbus._kernel.life import Life
+        from plugbus._kernel.preparing import KernelOptions
+        from plugbus._kernel.runtime import Runtime
+
         self._options = KernelOptions(
             tuple(plugins), tuple(enabled), tuple(required), tuple(map(Path, plugin_dirs)), config, checked,
             boot_timeout_seconds, drain_seconds,
@@ -161,6 +160,8 @@ class Kernel:
         Args:
             timeout_seconds: Time for each plugin to answer, in seconds; one that does not is down.
         """
+        from plugbus._kernel.checkup import check_health
+
         return await check_health(self._runtime, timeout_seconds)
 
     def check(self) -> list[Problem]:
@@ -175,6 +176,8 @@ class Kernel:
             >>> print(*Kernel(plugins=[Shop]).check())
             plugin 'shop': blocked: it requires catalog>=1.0, which is not there
         """
+        from plugbus._kernel.check import check
+
         return check(self._runtime)
 
     def explain(self) -> KernelPlan:
@@ -185,6 +188,9 @@ class Kernel:
         Raises:
             KernelStartError: If the configuration cannot be used.
         """
+        from plugbus._kernel.preparing import read
+        from plugbus._kernel.rehearsal import Rehearsal
+
         if self._runtime.fleet is not None:
             return plan_of(self._runtime.fleet.ready, self._runtime.named_units())
         rehearsal = Rehearsal(self._runtime, read(self._options))

@@ -42,7 +42,7 @@ class PluginState(StrEnum):
     BLOCKED = "blocked"
 
 
-class KernelReady(Event, name="kernel.ready", sticky=True):
+class KernelReady(Event, name="kernel.ready", sticky=True, defer_build=True):
     """Every plugin that can has booted; told to those who subscribe later, too.
 
     Attributes:
@@ -56,7 +56,7 @@ class KernelReady(Event, name="kernel.ready", sticky=True):
     plugins: tuple[str, ...]
 
 
-class KernelStopping(Event, name="kernel.stopping"):
+class KernelStopping(Event, name="kernel.stopping", defer_build=True):
     """The kernel begins to shut down: take no new work.
 
     Attributes:
@@ -70,7 +70,7 @@ class KernelStopping(Event, name="kernel.stopping"):
     reason: str = ""
 
 
-class PluginReady(Event, name="plugin.ready", key="plugin"):
+class PluginReady(Event, name="plugin.ready", key="plugin", defer_build=True):
     """A plugin has booted.
 
     Attributes:
@@ -88,7 +88,7 @@ class PluginReady(Event, name="plugin.ready", key="plugin"):
     boot_seconds: float
 
 
-class PluginFailed(Event, name="plugin.failed", key="plugin"):
+class PluginFailed(Event, name="plugin.failed", key="plugin", defer_build=True):
     """A plugin did not boot.
 
     Attributes:
@@ -106,7 +106,7 @@ class PluginFailed(Event, name="plugin.failed", key="plugin"):
     reason: str
 
 
-class PluginUnloaded(Event, name="plugin.unloaded", key="plugin"):
+class PluginUnloaded(Event, name="plugin.unloaded", key="plugin", defer_build=True):
     """A plugin left while the kernel goes on running; let go of what it gave you.
 
     Attributes:

@@ -163,7 +163,7 @@ class Manifest(BaseModel):
         plugbus.errors.ManifestError: plugin '../shop': its manifest cannot be used: ...
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: _Id
     name: str = ""

@@ -188,7 +188,7 @@ class PluginStep(BaseModel):
         'shop'
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     position: int
     id: str
@@ -218,7 +218,7 @@ class KernelPlan(BaseModel):
         2  shop     0        resolved  after catalog (requires catalog)
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     plugins: tuple[PluginStep, ...]
 
