@@ -208,12 +208,15 @@ def test_portal_runs_the_kernel_for_sync_code(backend: str) -> None:
 
 
 def test_portal_raises_what_the_start_raises_and_leaves_no_thread() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
 
     with pytest.raises(KernelStartError), Kernel(required=["nobody"]).portal():
         pass
 
-    assert threading.active_count() == before
+    left = set(threading.enumerate()) - before
+    for thread in left:  # a worker thread ends a moment after its loop
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in left)
 
 
 def test_portal_raises_what_the_end_raises() -> None:
@@ -485,3 +488,24 @@ async def test_a_plugin_serves_the_host_through_the_bus_it_was_handed() -> None:
     async with Kernel(plugins=[Bridge, Doubling]) as kernel:
         bus = kernel.plugins["bridge"].instance.bus
         assert await bus.acall(Double(number=21)) == 42
+
+
+@pytest.mark.anyio
+async def test_a_stream_of_the_hosts_ends_with_the_kernel() -> None:
+    """A reader that waits on ``kernel.bus`` is not left waiting when the kernel has stopped."""
+    ended = anyio.Event()
+
+    async def read(kernel: Kernel, reading: anyio.Event) -> None:
+        async with kernel.bus.stream("order.*") as events:
+            reading.set()
+            async for _ in events:
+                raise AssertionError("nothing was emitted")
+        ended.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with Kernel() as kernel:
+                reading = anyio.Event()
+                group.start_soon(read, kernel, reading)
+                await reading.wait()
+            await ended.wait()

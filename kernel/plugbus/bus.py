@@ -36,6 +36,7 @@ class EventBus(Managing, Subscribing):
         checked: Check what subscribers do with events and results, and name the one that breaks the contract.
         services: Where further parameters of subscribers come from.
         clock: What breakers measure their cool-down with; the machine's unless given.
+        owner: Whom the host's own subscriptions and streams belong to, and end with.
 
     Example:
         >>> from plugbus import Event
@@ -47,9 +48,16 @@ class EventBus(Managing, Subscribing):
         Paid(cents=5)
     """
 
-    def __init__(self, *, checked: bool = False, services: Services | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        checked: bool = False,
+        services: Services | None = None,
+        clock: Clock | None = None,
+        owner: Owner | None = None,
+    ) -> None:
         core = Core(checked=checked) if clock is None else Core(checked=checked, monotonic=clock.monotonic)
-        owner = Owner("host")
+        owner = owner or Owner("host")
         owner.active = True
         self._share(core, owner, services)
 

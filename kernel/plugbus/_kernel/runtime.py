@@ -57,7 +57,7 @@ class Runtime:
         self.options = options
         self.host = Owner("host")
         self.services = Services(owner=self.host)
-        self.bus = EventBus(checked=options.checked, services=self.services)
+        self.bus = EventBus(checked=options.checked, services=self.services, owner=self.host)
         self.hooks = Registry()
         self.units: dict[str, Unit] = {}
         self.required: tuple[str, ...] = options.required
