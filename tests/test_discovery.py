@@ -35,7 +35,7 @@ def clean_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("PLUGBUS_PLUGINS", raising=False)
     before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
+    for name in set(tuple(sys.modules)) - before:
         if name.startswith(("found_", "plugbus_plugin_")):
             del sys.modules[name]
 
@@ -77,7 +77,7 @@ async def write(path: Path, text: str) -> None:
 
 
 def imported(prefix: str) -> set[str]:
-    return {name.removeprefix(prefix) for name in sys.modules if name.startswith(prefix)}
+    return {name.removeprefix(prefix) for name in tuple(sys.modules) if name.startswith(prefix)}
 
 
 async def test_plugins_are_given_as_classes_instances_modules_and_dotted_names(site: Path) -> None:

@@ -78,8 +78,8 @@ class FolderPlugin:
 
         def forget() -> None:
             name = module.__name__
-            for loaded in [each for each in sys.modules if each == name or each.startswith(name + ".")]:
-                del sys.modules[loaded]
+            for loaded in [each for each in tuple(sys.modules) if each == name or each.startswith(name + ".")]:
+                sys.modules.pop(loaded, None)
 
         try:
             return import_plugin(self.id, lambda: _execute(module)), written, forget
