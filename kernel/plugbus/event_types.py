@@ -44,12 +44,12 @@ class EventType:
 
     cls: type
     name: str
-    aliases: tuple[str, ...] = ()
-    key: str | None = None
-    lane: str | None = None
-    sticky: bool = False
-    is_request: bool = False
-    result: Any = object
+    aliases: tuple[str, ...]
+    key: str | None
+    lane: str | None
+    sticky: bool
+    is_request: bool
+    result: Any
 
 
 def event(
