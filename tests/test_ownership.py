@@ -311,3 +311,17 @@ async def test_200_rounds_of_load_and_unload_are_back_at_the_baseline(way: str, 
             assert {kind: count for kind, count in (others_after - others).items() if count >= 50} == {}
             assert threads_after <= threads
             assert [item for item in kernel.bus.subscriptions() if item.plugin != "host"] == []
+
+
+async def test_the_census_sees_what_is_left() -> None:
+    """The control: a record that somebody keeps in each round shows."""
+    kept = []
+    with fail_after(20):
+        async with Kernel() as kernel:
+            ours, _, _ = await census()
+            for _ in range(10):
+                kept.append(await kernel.load(Everything))
+                await kernel.unload("everything")
+            ours_after, _, _ = await census()
+
+    assert (ours_after - ours)["Unit"] >= 9

@@ -174,7 +174,7 @@ class Assembler:
         if definition.hookspecs is not None:
             unit.add_hookspecs(definition.hookspecs)
         implemented = hooks.enter(body, unit.id)
-        owner.own(lambda: hooks.leave(body, unit.id), what="registration with pluggy")
+        owner.own(partial(hooks.leave, body, unit.id), what="registration with pluggy")
         if definition.events or unit.events:
             unit.bus.declare(*definition.events, *unit.events)
         for service in definition.services:

@@ -109,7 +109,7 @@ def _is_within(name: str, package: str) -> bool:
 
 
 def _imports_below(package: str) -> Iterator[tuple[str, int, str]]:
-    for name, module in sorted(tuple(sys.modules.items())):
+    for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if _is_within(name, package) and file and file.endswith(".py"):
             base = name if getattr(module, "__path__", None) is not None else name.rpartition(".")[0]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final, final
@@ -113,8 +114,16 @@ def source_of(spec: object, origin: str) -> Source:
         origin: Who gave it.
     """
     if not isinstance(spec, str):
-        return Source(origin, describe(spec), lambda: Loaded(define(spec)), imports=False)
-    return Source(origin, spec, lambda: Loaded(define(_imported(spec))))
+        return Source(origin, describe(spec), partial(_loaded, spec), imports=False)
+    return Source(origin, spec, partial(_loaded_by_name, spec))
+
+
+def _loaded(target: object) -> Loaded:
+    return Loaded(define(target))
+
+
+def _loaded_by_name(name: str) -> Loaded:
+    return Loaded(define(_imported(name)))
 
 
 def _imported(name: str) -> object:

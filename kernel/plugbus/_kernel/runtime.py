@@ -228,8 +228,8 @@ class Runtime:
     def threads_abandoned(self) -> int:
         """How many threads overran their time and still run."""
         tasks = [unit.tasks_made.statistics() for unit in self.units.values() if unit.tasks_made]
-        abandoned = sum(unit.owner.threads.abandoned for unit in self.units.values())
-        return abandoned + sum(found.threads_abandoned for found in tasks)
+        owners = [self.host, *(unit.owner for unit in self.units.values())]
+        return sum(owner.threads.abandoned for owner in owners) + sum(found.threads_abandoned for found in tasks)
 
     def _running(self) -> tuple[Preparation, Fleet]:
         if self.preparation is None or self.fleet is None or self.stopping:

@@ -72,7 +72,7 @@ class Unit:
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_services", "_tasks", "body", "boot_seconds", "context", "error", "events", "follows",
+        "__weakref__", "_bus", "_services", "_tasks", "body", "boot_seconds", "error", "events", "follows",
         "id", "loaded", "needs", "owner", "parts", "phase", "reason", "root", "settings", "source", "state", "steps",
         "surroundings", "targets",
     )  # fmt: skip
@@ -101,7 +101,11 @@ class Unit:
         self._bus: EventBus | None = None
         self._services: Services | None = None
         self._tasks: Tasks | None = None
-        self.context = PluginContext(self)
+
+    @property
+    def context(self) -> PluginContext:
+        """What it is handed, if it asks for a context."""
+        return PluginContext(self)
 
     @property
     def manifest(self) -> Manifest | None:
