@@ -221,18 +221,19 @@ class Core:
 
     def _entry(self, mode: Mode, declared: EventType) -> Entry:
         if declared.cls is NamedEvent and self.shelves.names:
-            return by_name(lambda name: self._build_locked(mode, declared, name=name))
+            return by_name(lambda name: self._build_named(mode, declared, name))
         default = self._build(mode, declared)
         keys = self.shelves.keys(declared) if declared.key else set()
         if not keys or declared.key is None:
             return default
-        table = ByKey(declared.key, keys, lambda key: self._build_locked(mode, declared, key), default)
+        build = partial(self._build, mode, declared)
+        table = ByKey(declared.key, keys, build, default=default, lock=self.lock)
         self._by_key.setdefault(declared.cls, {})[mode] = table
         return table.entry()
 
-    def _build_locked(self, mode: Mode, declared: EventType, key: object = ABSENT, name: str | None = None) -> Entry:
+    def _build_named(self, mode: Mode, declared: EventType, name: str) -> Entry:
         with self.lock:
-            return self._build(mode, declared, key, name)
+            return self._build(mode, declared, name=name)
 
     def _build(self, mode: Mode, declared: EventType, key: object = ABSENT, name: str | None = None) -> Entry:
         around = Surroundings(declared, self.checked, self.instruments, self.failures)
@@ -277,9 +278,7 @@ class Core:
 
 
 def _check_mode(mode: Mode, declared: EventType) -> None:
-    if issubclass(declared.cls, type):
-        raise EventTypeError(declared.name, "a class was given; give an instance of it")
     if mode in ("emit", "aemit") and declared.is_request:
-        raise EventTypeError(declared.name, f"it is a request; use bus.{'acall' if mode == 'aemit' else 'call'}()")
+        raise EventTypeError(declared.name, f"is a request; use bus.{'acall' if mode == 'aemit' else 'call'}()")
     if mode in ("call", "acall") and not declared.is_request:
-        raise EventTypeError(declared.name, f"it is an event; use bus.{'aemit' if mode == 'acall' else 'emit'}()")
+        raise EventTypeError(declared.name, f"is an event; use bus.{'aemit' if mode == 'acall' else 'emit'}()")

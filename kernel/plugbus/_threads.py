@@ -121,11 +121,20 @@ class Threads:
         job.abandon()
         raise Overrun
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether so many threads were abandoned that there is no new work."""
+        return self.abandoned >= self.limit
+
+    def stuck_error(self) -> PluginStuckError:
+        """Return what says so."""
+        return PluginStuckError(self.plugin, self.abandoned, self.limit)
+
     def _admit(
         self, call: Callable[[Any], Any], event: object, place: object
     ) -> tuple[tuple[_Permit, ...], tuple[Stage, ...]]:
-        if self.abandoned >= self.limit:
-            raise PluginStuckError(self.plugin, self.abandoned, self.limit)
+        if self.is_stuck:
+            raise self.stuck_error()
         held = tuple(permit for permit in _held.get() if permit.active)
         route = (*(ROUTE.get() if held else ()), Stage(type(event), place or place_of(call)))
         if len(held) >= MAX_NESTED_HOPS and most_visited(route) > MAX_NESTED_HOPS:
@@ -214,7 +223,7 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
     anyio.from_thread.check_cancelled()
     mark = ROUTE.set((*ROUTE.get(), Stage(type(event), place_of(call))))
     try:
-        done, value = anyio.from_thread.run(outcome, call, event)
+        done, value = anyio.from_thread.run(outcome, call, event, held[-1] if (held := _held.get()) else None)
     except FutureCancelledError:
         _raise_cancelled()
     finally:
@@ -224,12 +233,15 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
     raise value
 
 
-async def outcome(call: Callable[[Any], Any], event: object) -> tuple[bool, Any]:
-    """Carry an error back as a value.
+async def outcome(call: Callable[[Any], Any], event: object, permit: _Permit | None = None) -> tuple[bool, Any]:
+    """Carry an error back as a value; start nothing for a thread that was given up meanwhile.
 
     Raised in a task of its own, an interrupt would end the loop before anyone saw it, and asyncio would make a new
-    ``TimeoutError`` of one, without its traceback and notes.
+    ``TimeoutError`` of one, without its traceback and notes. Trio runs what an abandoned thread asks for outside
+    the scope that was cancelled.
     """
+    if permit is not None and not permit.active:
+        return False, EmitCancelled(event_type(type(event)).name)
     with anyio.CancelScope():  # noqa: ASYNC100 - its end is what counts:
         pass  # on asyncio a cancel after the thread's check and before this task began reaches it only so
     await anyio.lowlevel.checkpoint_if_cancelled()

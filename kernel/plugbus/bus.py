@@ -5,13 +5,15 @@ Owns the public face and the hot path; what is compiled, and when, is in ``_core
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from plugbus._bus.managing import Managing
 from plugbus._bus.subscribing import Subscribing
 from plugbus._chain import blame
 from plugbus._core import Core
-from plugbus.errors import PluginGoneError
+from plugbus.errors import EventTypeError, PluginGoneError
+from plugbus.event_types import event_type
 from plugbus.events import named
 from plugbus.owner import Owner
 
@@ -157,12 +159,15 @@ class EventBus(Managing, Subscribing):
     def _entry(self, mode: Mode, event: object) -> Entry:
         if self._owner.gone:
             raise PluginGoneError(self._owner.id, f"bus.{mode}()")
+        if isinstance(event, type):
+            raise EventTypeError(event_type(event).name, "is a class; give an instance of it")
         return self._core.entry(mode, type(event), self._owner)
 
     def _blame(self, error: Exception, event: object) -> None:
         if isinstance(error, RecursionError) and (loop := blame.loop_error()) is not None:
             raise loop from error
-        blame.add_note(error, event, self._core.heard(type(event)))
+        with suppress(Exception):  # whatever is odd about the error or the code: it must arrive as it is
+            blame.add_note(error, event, self._core.heard(type(event)))
 
     # By wire name, with plain data
 

@@ -86,7 +86,7 @@ def event(
         fields = {field.name for field in dataclasses.fields(plain)} if dataclasses.is_dataclass(plain) else None
         for role, field in (("key", key), ("lane", lane)):
             if field is not None and fields is not None and field not in fields and not hasattr(cls, field):
-                raise EventTypeError(cls.__name__, f"its {role} {field!r} is not one of its fields {sorted(fields)}")
+                raise EventTypeError(cls.__name__, f"has no field {field!r} for its {role}, only {sorted(fields)}")
         declare(cls, name, key, lane, aliases, sticky)
         return cls
 
@@ -126,7 +126,9 @@ def declare(  # noqa: PLR0917 - the keywords of a class, in the order of EventTy
     for given in (*(() if name is None else (name,)), *described.aliases):
         segments = given.split(".")
         if "*" in given or not all(part and part.isprintable() and not _has_space(part) for part in segments):
-            raise EventTypeError(repr(given), "a wire name is printable segments joined by dots, without spaces or '*'")
+            raise EventTypeError(
+                repr(given), "is no wire name: printable segments joined by dots, without spaces or '*'"
+            )
     setattr(cls, _ATTRIBUTE, described)
 
 

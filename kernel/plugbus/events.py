@@ -49,7 +49,7 @@ class _Message(BaseModel):
         for role, field in (("key", declared.key), ("lane", declared.lane)):
             if field is not None and not hasattr(cls, field) and field not in cls.model_fields:
                 raise EventTypeError(
-                    declared.name, f"its {role} {field!r} is not one of its fields {sorted(cls.model_fields)}"
+                    declared.name, f"has no field {field!r} for its {role}, only {sorted(cls.model_fields)}"
                 )
 
 
@@ -138,7 +138,7 @@ def replace(event: T, /, **changes: Any) -> T:
         hints = {field.name: field.type for field in dataclasses.fields(event) if field.init}
         _refuse_unknown(cls, changes, hints)
         return dataclasses.replace(event, **_validated(cls, changes))  # type: ignore[type-var]
-    raise EventTypeError(event_type(cls).name, "replace() needs a pydantic model or a dataclass")
+    raise EventTypeError(event_type(cls).name, "is neither a pydantic model nor a dataclass, which replace() needs")
 
 
 def validate(declared: EventType, data: object) -> Any:

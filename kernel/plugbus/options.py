@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Hashable, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeAlias, TypedDict, final
 
 from typing_extensions import Unpack
@@ -123,7 +124,15 @@ class Options:
 
     @classmethod
     def of(cls, **options: Unpack[_AllOptions]) -> Options:
-        """Build from keyword arguments, a lone reference as well as a sequence of them."""
+        """Build from keyword arguments, a lone reference as well as a sequence of them.
+
+        Raises:
+            SubscriptionError: If there is no such option.
+        """
+        for unknown in set(options) - set(cls.__slots__):
+            near = get_close_matches(unknown, cls.__slots__, n=1)
+            hint = f"Did you mean {near[0]}=?" if near else f"There are {', '.join(cls.__slots__)}."
+            raise SubscriptionError("a subscriber", f"there is no option {unknown!r}", hint)
         before, after = _references(options.get("before", ())), _references(options.get("after", ()))
         return cls(**{**options, "before": before, "after": after})  # type: ignore[arg-type]  # each is checked above
 
@@ -134,6 +143,8 @@ class Options:
             SubscriptionError: If a value is wrong, or does not go with this kind of subscriber.
         """
         self._check_filters(subscriber)
+        if not isinstance(self.priority, (int, float)) or self.priority != self.priority:
+            raise SubscriptionError(subscriber, f"priority={self.priority!r} is no number", "Lower is further out.")
         policies = {"listener": ("raise", "skip"), "handler": ("raise",), "observer": ("log", "raise")}[kind]
         if self.on_error is not None and self.on_error not in policies:
             raise SubscriptionError(

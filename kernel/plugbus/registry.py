@@ -31,7 +31,7 @@ def is_pattern(name: str) -> bool:
         EventTypeError: If it is neither.
     """
     if not _VALID.fullmatch(name):
-        raise EventTypeError(name, "a wire name is segments joined by dots; in a pattern a segment is '*' or '**'")
+        raise EventTypeError(name, "is no wire name or pattern: segments joined by dots, in a pattern '*' or '**'")
     return "*" in name
 
 

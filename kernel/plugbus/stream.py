@@ -53,6 +53,7 @@ class EventStream(Generic[E]):
     Iterating suspends until there is an event; it ends when the stream is closed, also by its plugin's leaving.
 
     Raises:
+        RuntimeError: While iterating, if it was never opened by ``async with``.
         StreamOverflowError: While iterating, after the events that were buffered, if the reader lagged by more than
             its buffer and its choice is ``"error"``.
 
@@ -141,6 +142,8 @@ class EventStream(Generic[E]):
         return self
 
     async def __anext__(self) -> E:
+        if self._detach is None:
+            raise RuntimeError(f"the stream of {self._name} is not open; iterate inside `async with bus.stream(...)`")
         await anyio.lowlevel.checkpoint()
         while True:
             with self._lock:

@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, Protocol, cast, final, overload
 from typing_extensions import TypeVar, Unpack
 
 from plugbus._annotations import underlying
+from plugbus.errors import EventTypeError
 from plugbus.events import Request
 from plugbus.options import AnswerOptions, Kind, ListenOptions, ObserveOptions, Options, Target
 
@@ -184,6 +185,10 @@ def answers(request: type[Request[T]], **options: Unpack[AnswerOptions]) -> _Ans
 
 def _declaring(kind: Kind, events: Sequence[Target | Sequence[Target]], options: Options) -> _SameFunction:
     targets = flatten(events)
+    if not targets or not all(isinstance(target, (str, type)) for target in targets):
+        what = f"{targets[0]!r}" if targets else "nothing"
+        problem = f"was given to the decorator of a {kind} where event types, wire names or patterns go"
+        raise EventTypeError(what, f"{problem}; use it with parentheses, as in @observes(OrderPlaced)")
 
     def declare(call: F) -> F:
         declared: list[tuple[Kind, tuple[Target, ...], Options]] = vars(call).get(_ATTRIBUTE, [])

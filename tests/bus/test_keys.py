@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 from dataclasses import dataclass
 
 import pytest
-from tests.bus.tools import Ask, Keyed, KeyedAsk, Ping, World, in_worlds, marks, noting, sync_or_async, tracer
+from tests.bus.tools import SECONDS, Ask, Keyed, KeyedAsk, Ping, World, in_worlds, marks, noting, sync_or_async, tracer
 
 from plugbus import DuplicateHandlerError, Event, EventBus, NoHandlerError, SubscriptionError, event, replace
 
@@ -291,3 +292,36 @@ def test_an_event_class_names_an_existing_field_as_its_key() -> None:
 
         class Wrong(Event, name="keys.wrong", key="shopp"):
             shop: str
+
+
+def test_a_change_while_a_keys_chain_is_compiled_is_not_lost(bus: EventBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between compiling and keeping nothing comes in: who closed hears nothing, who came is heard."""
+    told: list[str] = []
+    first = bus.observe(Keyed, noting("first", told), key="x")
+    compiling, changed = threading.Event(), threading.Event()
+    original = type(bus._core)._build
+
+    def slow(core, *args, **kwargs):
+        entry = original(core, *args, **kwargs)
+        if args[2:] == ("x",) and not compiling.is_set():
+            compiling.set()
+            changed.wait(0.2)  # the change waits for the lock, so this times out where the code is right
+        return entry
+
+    monkeypatch.setattr(type(bus._core), "_build", slow)
+
+    def change() -> None:
+        compiling.wait(SECONDS)
+        first.close()
+        bus.observe(Keyed, noting("second", told), key="x")
+        changed.set()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    bus.emit(Keyed(shop="x"))
+    thread.join(SECONDS)
+    told.clear()
+    bus.emit(Keyed(shop="x"))
+
+    assert compiling.is_set()
+    assert told == ["second"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
@@ -356,3 +358,34 @@ async def test_a_sync_observer_that_is_quick_enough_needs_no_grace(bus: EventBus
     await bus.aemit(Ping())
 
     assert seen == [Ping()]
+
+
+@pytest.mark.may_block
+async def test_a_given_up_thread_starts_nothing_even_where_the_loop_lags(bus: EventBus) -> None:
+    """The thread asks for the loop before its time is up, and the loop comes to it after: nothing below runs."""
+    ran: list[str] = []
+    asking, asked = threading.Event(), threading.Event()
+
+    def slow(request, next_fn):
+        asking.set()
+        return next_fn(request)
+
+    bus.listen(Ask, slow, timeout_seconds=0.05)
+    bus.answer(Ask, noting("below", ran, asynchronous=True))
+
+    async def lag() -> None:
+        while not asking.is_set():
+            await anyio.lowlevel.checkpoint()
+        asked.wait(0.2)  # holds the loop past the deadline, as a blocking call of somebody's would
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lag)
+            try:
+                await bus.acall(Ask())
+            except ListenerTimeoutError:
+                ran.append("refused")
+            else:
+                ran.append("answered")
+
+    assert ran in (["refused"], ["below", "answered"])

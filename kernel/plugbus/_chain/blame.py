@@ -78,7 +78,10 @@ def _runs(frame: FrameType, subscription: Subscription) -> bool:
 def _same_closure(frame: FrameType, function: Any) -> bool:
     """Tell apart functions that one factory made, by the variables that they hold on to."""
     held = zip(frame.f_code.co_freevars, function.__closure__ or (), strict=False)
-    return all(frame.f_locals.get(name) is cell.cell_contents for name, cell in held)
+    try:
+        return all(frame.f_locals.get(name) is cell.cell_contents for name, cell in held)
+    except ValueError:  # a variable that has no value yet
+        return False
 
 
 def in_loop() -> bool:

@@ -66,7 +66,8 @@ def _sync_entry(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> 
     if not cast.outside:
         return here(cast.listeners, bottom, through_loop)
     calls = tuple(step.call for step in cast.outside if step.call and step.subscription.options.where is None)
-    if len(calls) == len(cast.outside) == len(cast.everyone()) and not around.declared.is_request:
+    each_once = len(set(map(id, calls))) == len(calls)  # or nobody could tell whose failure it was
+    if each_once and len(calls) == len(cast.outside) == len(cast.everyone()) and not around.declared.is_request:
         return (tell_each, (cast.outside, calls, around.failures))
     run = recorded_here(cast.listeners, recorded(bottom), through_loop)
     return (_told, (run, telling_here(cast.outside, around.failures, through_loop)))

@@ -14,6 +14,7 @@ from plugbus._chain.links import Entry
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+    from contextlib import AbstractContextManager
 
 __all__ = ("ByKey", "by_name")
 
@@ -30,15 +31,22 @@ class ByKey:
         keys: The key values that somebody filters by.
         build: Compiles the chain of one key value.
         default: The chain of every other value.
+        lock: Held while a chain is compiled and kept, so that no change comes in between.
     """
 
-    __slots__ = ("_build", "default", "entries", "key_of")
+    __slots__ = ("_build", "_lock", "default", "entries", "key_of")
 
     def __init__(
-        self, field: str, keys: Iterable[Hashable], build: Callable[[Hashable], Entry], default: Entry
+        self,
+        field: str,
+        keys: Iterable[Hashable],
+        build: Callable[[Hashable], Entry],
+        *,
+        default: Entry,
+        lock: AbstractContextManager[object],
     ) -> None:
         self.key_of = attrgetter(field)
-        self._build, self.default = build, default
+        self._build, self.default, self._lock = build, default, lock
         self.entries: MutableMapping[Hashable, Entry] = {key: self._unbuilt(key) for key in keys}
 
     def entry(self) -> Entry:
@@ -54,7 +62,8 @@ class ByKey:
 
     def _unbuilt(self, key: Hashable) -> Entry:
         def build(event: Any, _: None) -> Any:
-            entry = self.entries[key] = self._build(key)
+            with self._lock:
+                entry = self.entries[key] = self._build(key)
             return entry[0](event, entry[1])
 
         return (build, None)

@@ -87,7 +87,22 @@ def _hop(step: Step, below: Link) -> Link:
     where = step.subscription.options.where
     if where is not None and step.unfiltered is not None:
         acall = _asking_first(where, partial(threads.run, entering(step.unfiltered)), acall, below.acall)
-    return Link(inside, acall, threads)
+    return Link(inside, _unless_stuck(step, acall, below.acall), threads)
+
+
+def _unless_stuck(step: Step, acall: Call, below: Call) -> Call:
+    """Do without a lenient listener whose plugin gets no threads any more."""
+    if step.when_stuck is None:
+        return acall
+    threads, report = step.threads, step.when_stuck
+
+    async def lenient(event: Any, *rest: Any) -> Any:
+        if threads.is_stuck:
+            await report(event, threads.stuck_error())
+            return await below(event, *rest)
+        return await acall(event, *rest)
+
+    return lenient
 
 
 def _asking_first(where: Callable[[Any], bool], wanted: Call, failed: Call, below: Call) -> Call:
@@ -190,7 +205,7 @@ def _recorded_hop(step: Step, below: Link) -> Link:
     where = step.subscription.options.where
     if where is not None and step.unfiltered is not None:
         acall = _asking_first(where, hopping(entering(step.unfiltered)), acall, below.acall)
-    return Link(inside, acall, threads)
+    return Link(inside, _unless_stuck(step, acall, below.acall), threads)
 
 
 def recorded_here(steps: Sequence[Step], bottom: Link, through_loop: ThroughLoop) -> Call:

@@ -33,7 +33,8 @@ def tell_each(event: Any, rest: tuple[tuple[Step, ...], tuple[Call, ...], Failur
         except Exception as error:  # noqa: BLE001 - observers are isolated
             _reraise_proof(error)
             steps, calls, failures = rest
-            failures.report(steps[calls.index(call)].subscription, event, error)
+            culprit = next(step for step, other in zip(steps, calls, strict=True) if other is call)
+            failures.report(culprit.subscription, event, error)
     return event
 
 
@@ -123,7 +124,9 @@ async def _hop(threads: Threads, steps: Sequence[Step], event: Any) -> Collected
         except Exception as error:  # noqa: BLE001 - a broken filter is its observer's failure
             _reraise_proof(error)
             failed.append((step.subscription, error))
-    if wanting:
+    if wanting and threads.is_stuck:
+        failed.extend((step.subscription, threads.stuck_error()) for step in wanting)
+    elif wanting:
         failed.extend(await threads.run(partial(_collect, wanting, in_hop=True, filtered=True), event, place=steps))
     return failed
 

@@ -35,13 +35,15 @@ class Surroundings(NamedTuple):
 class Step(NamedTuple):
     """A subscriber in a chain: ``call`` runs anywhere, ``acall`` on the loop; at least one is there.
 
-    ``unfiltered`` is ``call`` for who has asked the filter already.
+    ``unfiltered`` is ``call`` for who has asked the filter already; ``when_stuck`` is there if the listener is lenient,
+    and reports that its plugin gets no threads any more.
     """
 
     subscription: Subscription
     call: Call | None
     acall: Call | None
     unfiltered: Call | None = None
+    when_stuck: Call | None = None
 
     @property
     def threads(self) -> Threads:
@@ -86,7 +88,9 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
     if options.on_error == "skip":
         report = partial(around.failures.report, subscription)
         call, unfiltered = (each and policies.lenient(each, report) for each in (call, unfiltered))
-        acall = acall and policies.alenient(acall, partial(around.failures.areport, subscription))
+        areport = partial(around.failures.areport, subscription)
+        acall = acall and policies.alenient(acall, areport)
+        return Step(subscription, call, acall, unfiltered, areport)
     return Step(subscription, call, acall, unfiltered)
 
 

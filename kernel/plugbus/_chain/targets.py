@@ -28,12 +28,12 @@ def checked_targets(given: tuple[Any, ...], kind: Kind, registry: TypeRegistry) 
         UnknownEventError: If a handler's wire name is not known.
     """
     if not given:
-        raise EventTypeError("nothing", "no event type, wire name or pattern was given")
+        raise EventTypeError("nothing", "was given where an event type, wire name or pattern goes")
     for target in given:
         if isinstance(target, str):
             is_pattern(target)
         elif not isinstance(target, type):
-            raise EventTypeError(repr(target), "it is neither an event type nor a wire name nor a pattern")
+            raise EventTypeError(repr(target), "is neither an event type nor a wire name nor a pattern")
     if kind != "handler":
         return given
     return tuple(_answerable(target, registry) for target in given)
@@ -43,10 +43,10 @@ def _answerable(target: Target, registry: TypeRegistry) -> type:
     """Return the request type that a handler's target means."""
     if isinstance(target, str):
         if is_pattern(target):
-            raise EventTypeError(target, "a pattern means many requests; a handler answers one")
+            raise EventTypeError(target, "is a pattern, which means many requests; a handler answers one")
         target = registry.expect(target).cls
     if not event_type(target).is_request or target in ROOTS:
-        raise EventTypeError(event_type(target).name, "it is no request, so nobody can answer it; observe it")
+        raise EventTypeError(event_type(target).name, "is no request, so nobody can answer it; observe it")
     return target
 
 
