@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 import threading
 from collections import Counter
@@ -252,6 +253,8 @@ async def flush_timers() -> None:
 async def census() -> tuple[Counter[str], Counter[str], int]:
     """What is alive: objects of ours by type, all other objects by type, threads."""
     await flush_timers()
+    if hasattr(inspect, "_shadowed_dict_from_mro_tuple"):  # 3.12 keeps the last 128 classes that it looked at
+        inspect._shadowed_dict_from_mro_tuple.cache_clear()
     gc.collect()
     gc.collect()
     kinds = Counter(map(type, gc.get_objects()))
