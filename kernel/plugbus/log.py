@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, cast
 
 import structlog
 
-__all__ = ("Logger", "plugin_logger")
+__all__ = ("Logger", "plugin_logger", "text_of")
 
 
 class Logger(Protocol):
@@ -71,4 +71,12 @@ def plugin_logger(plugin_id: str) -> Logger:
 def log_failure(plugin_id: str, what: str, error: BaseException, **facts: Any) -> None:
     """Log an error with its traceback, but without the values of variables, which may be secret."""
     told = "".join(traceback.format_exception(error))
-    plugin_logger(plugin_id).error(what, error=f"{type(error).__name__}: {error}", exception=told, **facts)
+    plugin_logger(plugin_id).error(what, error=text_of(error), exception=told, **facts)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the type and message of an error, also of one that cannot print itself."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - whatever its __str__ does
+        return f"{type(error).__name__}, which cannot print itself"

@@ -11,9 +11,10 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, final
 
 import anyio
+import anyio.lowlevel
 
 from plugbus._threads import Threads
-from plugbus.errors import PluginGoneError
+from plugbus.errors import PluginError, PluginGoneError
 
 if TYPE_CHECKING:
     from plugbus.manifest import Manifest
@@ -102,9 +103,12 @@ class Owner:
             what, close = entry
             try:
                 await _close_in_time(close, timeout_seconds)
-            except Exception as error:  # noqa: BLE001 - collected and returned, so that the rest is undone too
-                error.add_note(f"while undoing {what!r} of {self.id!r}")
-                failures.append(error)
+            except BaseException as error:  # noqa: BLE001 - collected and returned, so that the rest is undone too
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    await anyio.lowlevel.checkpoint_if_cancelled()  # ours is raised; a closer's own is its failure
+                failure = error if isinstance(error, Exception) else PluginError(self.id, f"{error!r} came out")
+                failure.add_note(f"while undoing {what!r} of {self.id!r}")
+                failures.append(failure)
         return failures
 
     def _take(self) -> tuple[str, Callable[[], object]] | None:

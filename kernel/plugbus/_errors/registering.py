@@ -97,7 +97,7 @@ class EventTypeError(PlugbusError, TypeError):
 
     Example:
         >>> print(EventTypeError("orders.place", "is a request; use bus.call() instead of bus.emit()"))
-        'orders.place': is a request; use bus.call() instead of bus.emit()
+        'orders.place' is a request; use bus.call() instead of bus.emit()
     """
 
     def __init__(self, event: str, problem: str) -> None:

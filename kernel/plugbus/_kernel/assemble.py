@@ -21,6 +21,7 @@ from plugbus._kernel.wiring import provide
 from plugbus._threads import Overrun
 from plugbus.errors import PluginError, PluginTimeoutError
 from plugbus.lifecycle import PluginState
+from plugbus.log import text_of
 from plugbus.subscribers import declarations
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def reason_of(error: BaseException, phase: str) -> str:
     """Say what went wrong, for a plugin's record."""
     if isinstance(error, PluginError):
         return error.reason
-    return f"{phase} raised {type(error).__name__}: {error}"
+    return f"{phase} raised {text_of(error)}"
 
 
 async def call_step(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from plugbus._kernel.assemble import call_step, reason_of
+from plugbus._kernel.failing import own_failure
 from plugbus.health import Health, KernelHealth, PluginHealth, Status, worst
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import plugin_key
@@ -48,7 +49,8 @@ async def _ask(unit: Unit, seconds: float, answers: dict[Unit, Health]) -> None:
     for call in unit.steps["check_health"]:
         try:
             answer = await call_step(unit, "check_health", call, seconds)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - what it raised is its answer
+        except BaseException as raised:  # noqa: BLE001 - what it raised is its answer
+            error = await own_failure(raised)
             found.append(Health(status="down", reason=reason_of(error, "check_health")))
             continue
         if isinstance(answer, Health):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, final
 import anyio
 
 from plugbus._kernel.assemble import Assembler, call_step, reason_of
+from plugbus._kernel.failing import own_failure
 from plugbus._kernel.resolve import block_by, dependents, down_below
 from plugbus._kernel.schedule import in_order
 from plugbus.errors import PluginBootError, PluginError
 from plugbus.lifecycle import PluginFailed, PluginReady, PluginState, PluginUnloaded
-from plugbus.log import log_failure
+from plugbus.log import log_failure, text_of
 
 if TYPE_CHECKING:
     from plugbus._kernel.unit import Surroundings, Unit
@@ -67,7 +68,9 @@ class Fleet:
             return True
         try:
             return self._assembler.boot_now(unit)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
             unit.error = error
             return False
 
@@ -77,12 +80,13 @@ class Fleet:
                 await self._assembler.boot(unit)
                 return
             error: BaseException = unit.error
-        except (Exception, SystemExit) as raised:  # noqa: BLE001 - as above
-            error = raised
-        except BaseException:
-            await self._assembler.undo(unit)
-            unit.state = PluginState.STOPPED
-            raise
+        except BaseException as raised:  # noqa: BLE001 - as above
+            try:
+                error = await own_failure(raised)
+            except BaseException:
+                await self._assembler.undo(unit)
+                unit.state = PluginState.STOPPED
+                raise
         await self._fail(unit, error)
 
     async def _fail(self, unit: Unit, error: BaseException) -> None:
@@ -91,7 +95,7 @@ class Fleet:
         unit.error = _as_plugin_error(unit, error)
         failures = await self._assembler.undo(unit)
         for failure in failures:
-            unit.error.add_note(f"undoing it failed, too: {failure!r}")
+            unit.error.add_note(f"undoing it failed, too: {text_of(failure)}")
         unit.state = PluginState.FAILED
 
     async def announce_ready(self, units: Sequence[Unit]) -> None:
@@ -110,7 +114,8 @@ class Fleet:
         try:
             for call in unit.steps["on_ready"]:
                 await call_step(unit, "on_ready", call, self._assembler.boot_seconds)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
+        except BaseException as raised:  # noqa: BLE001 - it is on record, and told as PluginFailed
+            error = await own_failure(raised)
             unit.phase = "on_ready"
             await self._withdraw(unit, error)
 
@@ -157,7 +162,7 @@ class Fleet:
             try:
                 with anyio.CancelScope(shield=True):
                     await call_step(unit, "on_shutdown", call, seconds)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - collected, and the rest goes on
+            except BaseException as error:  # noqa: BLE001 - collected, and the rest goes on; it is shielded
                 failures.append(_as_plugin_error(unit, error, "on_shutdown"))
         failures += await self._assembler.undo(unit, seconds)
         unit.state = PluginState.STOPPED

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, final
 
 from plugbus._kernel.definition import plugin_in
 from plugbus.errors import ManifestError, PlugbusError, PluginLoadError
+from plugbus.log import text_of
 from plugbus.manifest import ID_PATTERN, Manifest, plugin_key
 
 __all__ = ("FolderPlugin", "folder_plugins", "import_plugin")
@@ -36,14 +37,16 @@ def import_plugin(name: str, load: Callable[[], T]) -> T:
         load: Imports and returns something.
 
     Raises:
-        PluginLoadError: If it fails; ``SystemExit`` counts, because a plugin must not end the service.
+        PluginLoadError: If it fails with whatever but an interrupt, because a plugin must not end the service.
     """
     try:
         return load()
     except PlugbusError:
         raise
-    except (Exception, SystemExit) as error:
-        raise PluginLoadError(name, f"importing it raised {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginLoadError(name, f"importing it raised {text_of(error)}") from error
 
 
 @final
@@ -99,14 +102,27 @@ def folder_plugins(folder: Path) -> Iterator[FolderPlugin]:
         return
     root = folder.resolve()
     for path in sorted(folder.iterdir()):
-        plugin_id = path.name if path.is_dir() else path.stem
-        if not ID_PATTERN.fullmatch(plugin_id) or not _has_code(path):
-            continue
-        inside = path.resolve().is_relative_to(root)
-        yield FolderPlugin(plugin_id, path, "" if inside else f"it leads out of its folder, to {path.resolve()}")
+        plugin_id = path.stem if path.suffix == ".py" else path.name
+        if ID_PATTERN.fullmatch(plugin_id) and _has_code(path):
+            yield FolderPlugin(plugin_id, path, _link_problem(path, root))
+
+
+def _link_problem(path: Path, root: Path) -> str:
+    """Say where a link leads, if what would run is not the file that the allow list was asked for."""
+    files = [path, *(path / name for name in ("__init__.py", "plugin.py"))] if path.is_dir() else [path]
+    for file in files:
+        try:
+            target = file.resolve()
+        except (OSError, RuntimeError):  # a link in a circle
+            return f"{file.name} is a link that leads nowhere"
+        if target != root / file.relative_to(path.parent):
+            return f"it leads out of its folder, to {target}"
+    return ""
 
 
 def _has_code(path: Path) -> bool:
+    if path.is_symlink() and path.suffix == ".py":
+        return True
     if path.is_dir():
         return (path / "__init__.py").is_file() or (path / "plugin.py").is_file()
     return path.suffix == ".py"

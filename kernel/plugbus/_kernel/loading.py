@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
@@ -16,9 +17,12 @@ import anyio.to_thread
 from plugbus.errors import PlugbusError, PluginError, PluginLoadError, PluginTimeoutError
 from plugbus.event_types import event_type
 from plugbus.lifecycle import PluginState
+from plugbus.log import text_of
+from plugbus.manifest import plugin_key
 
 if TYPE_CHECKING:
     from plugbus._kernel.config import Allowed
+    from plugbus._kernel.discovery import Loaded, Source
     from plugbus._kernel.unit import Unit
 
 __all__ = ("Roll", "find_events", "load_all", "load_all_in_threads", "missing_enabled")
@@ -58,7 +62,10 @@ async def _in_thread(call: Callable[[], None]) -> None:
 def _load(unit: Unit) -> None:
     try:
         loaded = unit.source.load()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
+        _insist_on_id(unit.source, loaded)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
         if unit.state is PluginState.DISCOVERED:
             _fail(unit, error)
         return
@@ -68,12 +75,21 @@ def _load(unit: Unit) -> None:
         loaded.forget()
 
 
+def _insist_on_id(source: Source, loaded: Loaded) -> None:
+    """Refuse a plugin that was let in under one id and calls itself by another, whose settings it would get."""
+    declared = loaded.definition.manifest.id
+    if source.id is not None and plugin_key(source.id) != plugin_key(declared):
+        if loaded.forget is not None:
+            loaded.forget()
+        raise PluginLoadError(source.id, f"it declares the id {declared!r}; a plugin has the id it is found under")
+
+
 def _fail(unit: Unit, error: BaseException) -> None:
     unit.state = PluginState.FAILED
     if isinstance(error, PluginError):
         unit.reason, unit.error = error.reason, error
         return
-    unit.reason = str(error) if isinstance(error, PlugbusError) else f"{type(error).__name__}: {error}"
+    unit.reason = str(error) if isinstance(error, PlugbusError) else text_of(error)
     unit.error = PluginLoadError(unit.id, unit.reason)
     unit.error.__cause__ = error
 
@@ -148,7 +164,7 @@ def find_events(units: Iterable[Unit]) -> None:
     found: dict[Unit, dict[type, None]] = {}
     for name, module in tuple(sys.modules.items()):
         owner = _owner_of(name, owners)
-        if owner is not None:
+        if owner is not None and isinstance(module, ModuleType):
             found.setdefault(owner, {}).update(dict.fromkeys(_events_in(name, vars(module))))
     for unit, events in found.items():
         unit.events = tuple(events)
