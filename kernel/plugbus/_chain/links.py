@@ -96,11 +96,11 @@ def _unless_stuck(step: Step, acall: Call, below: Call) -> Call:
         return acall
     threads, report = step.threads, step.when_stuck
 
-    async def lenient(event: Any, *rest: Any) -> Any:
+    async def lenient(event: Any, *rest: Any, **record: Any) -> Any:
         if threads.is_stuck:
             await report(event, threads.stuck_error())
-            return await below(event, *rest)
-        return await acall(event, *rest)
+            return await below(event, *rest, **record)
+        return await acall(event, *rest, **record)
 
     return lenient
 
@@ -108,12 +108,12 @@ def _unless_stuck(step: Step, acall: Call, below: Call) -> Call:
 def _asking_first(where: Callable[[Any], bool], wanted: Call, failed: Call, below: Call) -> Call:
     """Ask a filter before the hop, so that what a listener does not want waits for none of its threads."""
 
-    def acall(event: Any, *rest: Any) -> Any:
+    def acall(event: Any, *rest: Any, **record: Any) -> Any:
         try:
             run = wanted if where(event) else below
         except Exception:  # noqa: BLE001 - it fails again in the hop, where the listener's error policy is around it
             run = failed
-        return run(event, *rest)
+        return run(event, *rest, **record)
 
     return acall
 
