@@ -22,7 +22,11 @@ from tests.bus.tools import (
 
 from plugbus import EmitLoopError, Event, EventBus
 
-pytestmark = marks
+pytestmark = [
+    *marks,
+    # A coroutine that is made with the last bit of stack is never awaited, and Python says so.
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+]
 
 
 class A(Event, name="loops.a"):
