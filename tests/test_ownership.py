@@ -305,7 +305,7 @@ async def test_200_rounds_of_load_and_unload_are_back_at_the_baseline(way: str, 
                     await kernel.bus.aemit(Tick())
                     await kernel.unload(record.id)
 
-            await rounds(20)
+            await rounds(100)  # caches of Python and pydantic fill up to their bounds
             ours, others, threads = await census()
             await rounds(200)
             ours_after, others_after, threads_after = await census()
