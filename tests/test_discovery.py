@@ -35,7 +35,7 @@ def clean_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("PLUGBUS_PLUGINS", raising=False)
     before = set(sys.modules)
     yield
-    for name in set(tuple(sys.modules)) - before:
+    for name in set(sys.modules) - before:
         if name.startswith(("found_", "plugbus_plugin_")):
             del sys.modules[name]
 
