@@ -1,19 +1,37 @@
-"""The way from thread to loop to thread that led here, for finding and showing a loop of emits."""
+"""The way from thread to loop to thread that led here: who holds which permit, and whether emits go round in a loop."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, final
+
+if TYPE_CHECKING:
+    from plugbus._threads import Threads
 
 __all__ = ("ROUTE", "Stage", "most_visited", "place_of")
 
 
-class Stage(NamedTuple):
-    """One hop or bridge on the way here: the type of its event, and its place in a chain."""
+@final
+class Stage:
+    """One hop or bridge on the way here.
 
-    event: type
-    place: object
+    Attributes:
+        threads: Whose permit an emit holds while a worker thread runs for it; None for a bridge.
+        event: The type of the event.
+        place: Where in which chain that is.
+        active: Whether it is still under way; what was started from it and outlived it holds nothing.
+        cancelled_class: What a bridge was cancelled with on the loop.
+        worker: The thread of a hop that may be given up, once it runs.
+    """
+
+    __slots__ = ("active", "cancelled_class", "event", "place", "threads", "worker")
+
+    def __init__(self, threads: Threads | None, event: type, place: object) -> None:
+        self.threads, self.event, self.place = threads, event, place
+        self.active = True
+        self.cancelled_class: type[BaseException] | None = None
+        self.worker: int | None = None
 
 
 ROUTE: Final[ContextVar[tuple[Stage, ...]]] = ContextVar("plugbus_route", default=())
@@ -24,7 +42,8 @@ def most_visited(route: tuple[Stage, ...]) -> int:
     """Return how often the place was visited that was visited most; a long chain visits many places, each once."""
     visits: dict[int, int] = {}
     for stage in route:
-        visits[id(stage.place)] = visits.get(id(stage.place), 0) + 1
+        place = id(place_of(stage.place))
+        visits[place] = visits.get(place, 0) + 1
     return max(visits.values(), default=0)
 
 

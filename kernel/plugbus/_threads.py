@@ -9,8 +9,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
-from contextvars import ContextVar
-from typing import Any, Final, NoReturn, TypeVar, final
+from typing import Any, Final, TypeVar, final
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -18,7 +17,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from plugbus._route import ROUTE, Stage, most_visited, place_of
+from plugbus._route import ROUTE, Stage, most_visited
 from plugbus.errors import EmitCancelled, EmitLoopError, PluginStuckError
 from plugbus.event_types import event_type
 
@@ -37,21 +36,6 @@ _unlimited: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar
 
 class Overrun(Exception):
     """A call in a thread was still running when its time was up."""
-
-
-@final
-class _Permit:
-    """What an emit holds while a worker thread runs for it; dead once the hop is over."""
-
-    __slots__ = ("active", "cancelled_class", "threads")
-
-    def __init__(self, threads: Threads) -> None:
-        self.threads = threads
-        self.active = True
-        self.cancelled_class = anyio.get_cancelled_exc_class()
-
-
-_held: ContextVar[tuple[_Permit, ...]] = ContextVar("plugbus_held", default=())
 
 
 @final
@@ -83,15 +67,14 @@ class Threads:
             PluginStuckError: If too many threads of the plugin were abandoned and still run.
             EmitLoopError: If emits have led from thread to thread too many times.
         """
-        held, route = self._admit(call, event, place)
-        permit = _Permit(self)
-        mark, stage = _held.set((*held, permit)), ROUTE.set(route)
+        route, limiter = self._admit(ROUTE.get())
+        stage = Stage(self, type(event), place or call)
+        mark = ROUTE.set((*route, stage))
         try:
-            return await anyio.to_thread.run_sync(call, event, limiter=self._limiter(held))
+            return await anyio.to_thread.run_sync(call, event, limiter=limiter)
         finally:
-            permit.active = False
-            ROUTE.reset(stage)
-            _held.reset(mark)
+            stage.active = False
+            ROUTE.reset(mark)
 
     async def run_bounded(self, call: Callable[[Any], T], event: object, seconds: float, *, place: object = None) -> T:
         """Do the same within *seconds*; a thread that overruns is abandoned and counted.
@@ -99,25 +82,22 @@ class Threads:
         Raises:
             Overrun: If the call was still running, or still waiting for a permit, when its time was up.
         """
-        held, route = self._admit(call, event, place)
-        permit = _Permit(self)
-        job = _Job(self, call, anyio.lowlevel.current_token())
+        route, limiter = self._admit(ROUTE.get())
+        stage = Stage(self, type(event), place or call)
+        job = _Job(self, call, anyio.lowlevel.current_token(), stage)
         deadline = anyio.current_time() + seconds
-        mark, stage = _held.set((*held, permit)), ROUTE.set(route)
+        mark = ROUTE.set((*route, stage))
         try:
             with anyio.CancelScope(deadline=deadline):
-                return await anyio.to_thread.run_sync(
-                    job.run, event, limiter=self._limiter(held), abandon_on_cancel=True
-                )
+                return await anyio.to_thread.run_sync(job.run, event, limiter=limiter, abandon_on_cancel=True)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True, deadline=deadline):
                 await job.wait_finished()
             job.abandon()
             raise
         finally:
-            permit.active = False
-            ROUTE.reset(stage)
-            _held.reset(mark)
+            stage.active = False
+            ROUTE.reset(mark)
         job.abandon()
         raise Overrun
 
@@ -130,21 +110,22 @@ class Threads:
         """Return what says so."""
         return PluginStuckError(self.plugin, self.abandoned, self.limit)
 
-    def _admit(
-        self, call: Callable[[Any], Any], event: object, place: object
-    ) -> tuple[tuple[_Permit, ...], tuple[Stage, ...]]:
-        if self.is_stuck:
+    def _admit(self, route: tuple[Stage, ...]) -> tuple[tuple[Stage, ...], anyio.CapacityLimiter]:
+        """Return the way here, as far as it is still under way, and whose permit the next hop needs."""
+        if self.abandoned >= self.limit:
             raise self.stuck_error()
-        held = tuple(permit for permit in _held.get() if permit.active)
-        route = (*(ROUTE.get() if held else ()), Stage(type(event), place or place_of(call)))
-        if len(held) >= MAX_NESTED_HOPS and most_visited(route) > MAX_NESTED_HOPS:
-            raise EmitLoopError(tuple(dict.fromkeys(event_type(stage.event).name for stage in route)))
-        return held, route
-
-    def _limiter(self, held: tuple[_Permit, ...]) -> anyio.CapacityLimiter:
+        if not route:
+            return route, self._own_limiter()
+        held = [stage.threads for stage in route if stage.active and stage.threads is not None]
         if not held:
-            return self._own_limiter()
-        if all(permit.threads is not self for permit in held):
+            return (), self._own_limiter()
+        if len(held) >= MAX_NESTED_HOPS and most_visited(route) >= MAX_NESTED_HOPS:
+            raise EmitLoopError(tuple(dict.fromkeys(event_type(stage.event).name for stage in route)))
+        return route, self._limiter(held)
+
+    def _limiter(self, held: list[Threads]) -> anyio.CapacityLimiter:
+        """Return the limiter of an emit that holds permits: it takes no second one here, and waits for none."""
+        if self not in held:
             own = self._own_limiter()
             if own.available_tokens >= 1:
                 return own
@@ -174,10 +155,12 @@ class Threads:
 class _Job:
     """One bounded call: whether it started, finished, was given up."""
 
-    __slots__ = ("_abandoned", "_call", "_finished", "_lock", "_state", "_threads", "_token")
+    __slots__ = ("_abandoned", "_call", "_finished", "_lock", "_stage", "_state", "_threads", "_token")
 
-    def __init__(self, threads: Threads, call: Callable[[Any], Any], token: anyio.lowlevel.EventLoopToken) -> None:
-        self._threads, self._call, self._token = threads, call, token
+    def __init__(
+        self, threads: Threads, call: Callable[[Any], Any], token: anyio.lowlevel.EventLoopToken, stage: Stage
+    ) -> None:
+        self._threads, self._call, self._token, self._stage = threads, call, token, stage
         self._state = "waiting"
         self._abandoned = False
         self._lock = threading.Lock()
@@ -188,6 +171,7 @@ class _Job:
             if self._state == "given up":  # its time was up before a thread was free
                 return None
             self._state = "running"
+            self._stage.worker = threading.get_ident()
         try:
             return self._call(event)
         finally:
@@ -221,11 +205,16 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
     Nothing new starts below a cancelled scope, on trio and on asyncio alike.
     """
     anyio.from_thread.check_cancelled()
-    mark = ROUTE.set((*ROUTE.get(), Stage(type(event), place_of(call))))
+    route = ROUTE.get()
+    hop = route[-1] if route and route[-1].worker == threading.get_ident() else None
+    bridge = Stage(None, type(event), call)
+    mark = ROUTE.set((*route, bridge))
     try:
-        done, value = anyio.from_thread.run(outcome, call, event, held[-1] if (held := _held.get()) else None)
+        done, value = anyio.from_thread.run(outcome, call, event, bridge, hop)
     except FutureCancelledError:
-        _raise_cancelled()
+        anyio.from_thread.check_cancelled()
+        # The future's cancellation is an Exception: error policies would swallow it.
+        raise (bridge.cancelled_class or EmitCancelled) from None
     finally:
         ROUTE.reset(mark)
     if done:
@@ -233,30 +222,28 @@ def back_to_loop(call: Callable[[Any], Any], event: object) -> Any:
     raise value
 
 
-async def outcome(call: Callable[[Any], Any], event: object, permit: _Permit | None = None) -> tuple[bool, Any]:
+async def outcome(
+    call: Callable[[Any], Any], event: object, bridge: Stage | None = None, hop: Stage | None = None
+) -> tuple[bool, Any]:
     """Carry an error back as a value; start nothing for a thread that was given up meanwhile.
 
     Raised in a task of its own, an interrupt would end the loop before anyone saw it, and asyncio would make a new
     ``TimeoutError`` of one, without its traceback and notes. Trio runs what an abandoned thread asks for outside
     the scope that was cancelled.
     """
-    if permit is not None and not permit.active:
+    if hop is not None and not hop.active:
         return False, EmitCancelled(event_type(type(event)).name)
     with anyio.CancelScope():  # noqa: ASYNC100 - its end is what counts:
         pass  # on asyncio a cancel after the thread's check and before this task began reaches it only so
-    await anyio.lowlevel.checkpoint_if_cancelled()
     try:
+        await anyio.lowlevel.checkpoint_if_cancelled()
         return True, await call(event)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - it is raised again by whoever waits
         return False, error
-
-
-def _raise_cancelled() -> NoReturn:
-    """Turn the future's cancellation, which is an Exception, into one that error policies do not swallow."""
-    anyio.from_thread.check_cancelled()
-    held = _held.get()
-    cancelled = held[-1].cancelled_class if held else EmitCancelled
-    raise cancelled
+    except BaseException as cancelled:
+        if bridge is not None:
+            bridge.cancelled_class = type(cancelled)
+        raise
 
 
 def call_soon(token: anyio.lowlevel.EventLoopToken, call: Callable[[], object]) -> None:

@@ -75,18 +75,16 @@ def _hop(step: Step, below: Link) -> Link:
     threads = step.threads
     next_fn = below.call if below.joins(threads) else partial(back_to_loop, below.acall)
 
-    def entering(call: Call) -> Call:
-        def inside(event: Any) -> Any:
-            check_cancelled()  # nothing new starts below a cancelled scope
-            return call(event, next_fn)
+    call = step.expect_call()
 
-        return inside
+    def inside(event: Any) -> Any:
+        check_cancelled()  # nothing new starts below a cancelled scope
+        return call(event, next_fn)
 
-    inside = entering(step.expect_call())
-    acall: Call = partial(threads.run, inside)
+    acall: Call = partial(threads.run, _linked(call, next_fn))
     where = step.subscription.options.where
     if where is not None and step.unfiltered is not None:
-        acall = _asking_first(where, partial(threads.run, entering(step.unfiltered)), acall, below.acall)
+        acall = _asking_first(where, partial(threads.run, _linked(step.unfiltered, next_fn)), acall, below.acall)
     return Link(inside, _unless_stuck(step, acall, below.acall), threads)
 
 
