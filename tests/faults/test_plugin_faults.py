@@ -255,3 +255,80 @@ async def test_five_of_ten_fail_each_in_its_own_way_and_five_run(
                 gate.set()
 
     assert states == ["failed"] * 5 + ["ready"] * 5
+
+
+class Odd(BaseException):
+    """What a library may raise that means to get past every ``except Exception``."""
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def cancelled() -> BaseException:
+    """As of ``task.cancel(); await task`` in a plugin: a cancellation that is its own."""
+    return anyio.get_cancelled_exc_class()() if current_library() == "asyncio" else Odd()
+
+
+def current_library() -> str:
+    return "asyncio" if "asyncio" in anyio.get_cancelled_exc_class().__module__ else "trio"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("phase", ["on_boot", "on_ready", "on_shutdown"])
+@pytest.mark.parametrize("make", [cancelled, Odd, Mute, SystemExit, GeneratorExit], ids=lambda make: make.__name__)
+async def test_whatever_a_plugin_raises_is_its_own_failure(phase: str, make: Callable[[], BaseException]) -> None:
+    """Not only errors: a neighbour boots, is ready and shuts down in its order all the same."""
+    told: list[str] = []
+
+    class Good(Plugin, id="good"):
+        async def on_shutdown(self) -> None:
+            told.append("good")
+
+    async def fails(self: object) -> None:
+        told.append("fault")
+        raise make()
+
+    bad = type("Bad", (Plugin,), {"__module__": __name__, phase: fails}, id="bad")
+
+    with anyio.fail_after(10):
+        async with Kernel(plugins=[Good, bad]) as kernel:
+            assert kernel.plugins["good"].state == "ready"
+            if phase != "on_shutdown":
+                assert kernel.plugins["bad"].state == "failed"
+        record = kernel.plugins["bad"]
+
+    assert sorted(told) == ["fault", "good"], "the fault happened"
+    assert f"{phase} raised" in record.reason
+
+
+def test_a_link_within_a_plugin_folder_leads_to_no_code(tmp_path: Path) -> None:
+    """Neither to a file outside, nor to a plugin that is not enabled."""
+    outside = tmp_path / "outside.py"
+    outside.write_text("raise AssertionError('it ran')\n")
+    plugins = tmp_path / "plugins"
+    for name in ("evil", "bad"):
+        (plugins / name).mkdir(parents=True)
+    (plugins / "evil" / "plugin.py").symlink_to(outside)
+    (plugins / "bad" / "__init__.py").write_text("raise AssertionError('it ran')\n")
+    (plugins / "alias").symlink_to(plugins / "bad")
+    (plugins / "loop.py").symlink_to(plugins / "loop.py")
+
+    kernel = Kernel(plugin_dirs=[plugins], enabled=["evil", "alias", "loop"])
+    problems = "\n".join(map(str, kernel.check()))
+
+    assert problems.count("leads") == 3
+    assert "it ran" not in problems
+
+
+def test_a_plugin_has_the_id_it_is_found_under(tmp_path: Path) -> None:
+    """A folder that was enabled as one id cannot boot as another and get its settings."""
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "__init__.py").write_text(
+        "from plugbus import Plugin\n\nclass Toy(Plugin, id='shop'):\n    ...\n"
+    )
+
+    kernel = Kernel(plugin_dirs=[tmp_path], enabled=["toy"])
+
+    assert "declares the id 'shop'" in "\n".join(map(str, kernel.check()))

@@ -73,8 +73,8 @@ def _linked(call: Call, below: Call) -> Call:
 
 def _hop(step: Step, below: Link) -> Link:
     threads = step.threads
-    next_fn = below.call if below.joins(threads) else partial(back_to_loop, below.acall)
-
+    joined = below.call if below.joins(threads) else None
+    next_fn: Call = joined or partial(back_to_loop, below.acall)
     call = step.expect_call()
 
     def inside(event: Any) -> Any:
