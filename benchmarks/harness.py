@@ -22,7 +22,7 @@ from benchmarks.sides import Pair, Side
 T = TypeVar("T")
 Progress = Callable[[int], None]
 
-FEW_TURNS = 3
+FEW_TURNS = 5
 """Turns of a round where one call alone takes longer than a turn should."""
 
 
