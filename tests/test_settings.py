@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from plugbus import Kernel, Plugin
 from plugbus._kernel.config import read_config
 from plugbus._kernel.settings import SettingsSource, settings_sources, validate_settings, variable_name
 from plugbus.errors import KernelStartError, SettingsError
@@ -193,3 +195,27 @@ def test_a_configuration_file_that_cannot_be_read_is_named(tmp_path: Path) -> No
         read_config(tmp_path / "bad.toml")
     with pytest.raises(KernelStartError, match="FileNotFoundError"):
         read_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("show", [str, repr, ascii], ids=["str", "repr", "ascii"])
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_a_validator_that_tells_a_secret_is_not_believed(kind: type[Exception], show: Callable[[object], str]) -> None:
+    """Neither by an error that pydantic collects nor by any other, however it writes the value."""
+    canary = "can'ary\\n-of-the-mine"
+
+    class Telling(BaseModel):
+        api_key: SecretStr
+
+        @model_validator(mode="after")
+        def tell(self) -> Telling:
+            raise kind(f"bad key {show(self.api_key.get_secret_value())}")
+
+    class Shop(Plugin, id="shop"):
+        Settings = Telling
+
+        def __init__(self, settings: Telling) -> None: ...
+
+    problems = "\n".join(map(str, Kernel(plugins=[Shop], config={"plugins": {"shop": {"api_key": canary}}}).check()))
+
+    assert "settings" in problems
+    assert "of-the-mine" not in problems

@@ -95,6 +95,9 @@ def validate_settings(plugin_id: str, model: type[M], sources: Sequence[Settings
         settings = model.model_validate(merged, by_alias=True, by_name=True)
     except ValidationError as error:
         problems.extend(_told(plugin_id, error, origins, _texts(merged)))
+    except Exception as error:  # noqa: BLE001 - of a validator of the plugin's; its text may hold any value
+        problem = f"a validator raised {type(error).__name__}"
+        problems.append(Problem("settings", problem, "raise ValueError or use assert, which pydantic collects"))
     else:
         if not problems:
             return Validated(settings, origins)
@@ -219,7 +222,8 @@ def _told(
         origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), "")
         message = item["msg"].removeprefix("Value error, ")
         for text in texts:
-            message = message.replace(text, "***")
+            for shown in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
+                message = message.replace(shown, "***")
         yield Problem(key, message, f"from {origin}" if origin else "")
 
 
