@@ -113,9 +113,9 @@ def _link_problem(path: Path, root: Path) -> str:
     for file in files:
         try:
             target = file.resolve()
-        except (OSError, RuntimeError):  # a link in a circle
-            return f"{file.name} is a link that leads nowhere"
-        if target != root / file.relative_to(path.parent):
+        except (OSError, RuntimeError):  # a link in a circle, before Python 3.13
+            target = file
+        if file.is_symlink() or target != root / file.relative_to(path.parent):
             return f"it leads out of its folder, to {target}"
     return ""
 
