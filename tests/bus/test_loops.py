@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import anyio
@@ -27,6 +28,12 @@ pytestmark = [
     # A coroutine that is made with the last bit of stack is never awaited, and Python says so.
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def full_stacks_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the stack is full, Python cannot even close a coroutine, and tells this hook, which has no stack either."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
 
 
 class A(Event, name="loops.a"):
