@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Literal, NamedTuple, TypeAlias, final
 
 __all__ = ("TaskState", "TaskStatistics", "TaskThread", "TasksStatistics")
 
@@ -14,8 +13,7 @@ TaskState: TypeAlias = Literal["running", "waiting", "finished", "crashed", "can
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class TaskStatistics:
+class TaskStatistics(NamedTuple):
     """One task at one moment.
 
     Attributes:
@@ -36,8 +34,7 @@ class TaskStatistics:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class TasksStatistics:
+class TasksStatistics(NamedTuple):
     """The tasks of one owner at one moment.
 
     Attributes:

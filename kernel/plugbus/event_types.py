@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar, cast, final
+from typing import Any, Final, NamedTuple, TypeVar, cast, final
 
 from plugbus.errors import EventTypeError
 
@@ -20,8 +20,7 @@ _ATTRIBUTE: Final = "__plugbus_event_type__"
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class EventType:
+class EventType(NamedTuple):
     """What the bus knows about one event type.
 
     Attributes:
@@ -105,7 +104,7 @@ def event_type(cls: type) -> EventType:
     """
     declared = cls.__dict__.get(_ATTRIBUTE)
     if declared is None or declared.cls is not cls:  # dataclass(slots=True) makes the class again
-        declared = _describe(cls) if declared is None else dataclasses.replace(declared, cls=cls)
+        declared = _describe(cls) if declared is None else declared._replace(cls=cls)
     return cast("EventType", declared)
 
 

@@ -45,7 +45,7 @@ class PlanStep(BaseModel):
         'priority 7'
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     position: int
     kind: str
@@ -77,7 +77,7 @@ class Plan(BaseModel):
         1  observer  print  host    thread  priority 100
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     event: str
     steps: tuple[PlanStep, ...]

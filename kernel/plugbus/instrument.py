@@ -5,15 +5,13 @@ Owns the interface; chains are compiled again with the callbacks, and without th
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal, Protocol, final
+from typing import Literal, NamedTuple, Protocol, final
 
 __all__ = ("Instrument", "Watched")
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(NamedTuple):
     """What runs: a whole emit, or one subscriber of it.
 
     Attributes:

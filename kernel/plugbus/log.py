@@ -1,14 +1,13 @@
 """The logger that plugins ask for: structlog's, bound with the plugin's id.
 
 How lines look and where they go is the host's choice (``structlog.configure``); nothing is configured here.
+It is imported with the first logger, since a bus that nothing fails on needs none, and it costs as much as all else.
 """
 
 from __future__ import annotations
 
 import traceback
 from typing import Any, Protocol, Self, cast
-
-import structlog
 
 __all__ = ("Logger", "plugin_logger", "text_of")
 
@@ -65,6 +64,8 @@ def plugin_logger(plugin_id: str) -> Logger:
         >>> hasattr(plugin_logger("shop"), "bind")
         True
     """
+    import structlog
+
     return cast("Logger", structlog.get_logger(f"plugbus.{plugin_id}", plugin=plugin_id))
 
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, TypeAlias, final
+from typing import Annotated, Any, Final, NamedTuple, Self, TypeAlias, final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -49,8 +47,7 @@ def check_id(text: str) -> str:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """One entry of ``requires`` or ``optional``: an id, or the name of a provided service, and a version range.
 
     Attributes:
@@ -234,6 +231,8 @@ class Manifest(BaseModel):
             ...     Manifest.read(file).id
             'shop'
         """
+        import tomllib  # only for those who have such a file
+
         file = Path(path)
         try:
             text = file.read_text("utf-8")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from difflib import get_close_matches
-from typing import Any, Final, Literal, TypeAlias, TypedDict, final
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, final
 
 from typing_extensions import Unpack
 
+from plugbus._errors.base import close_names
 from plugbus.errors import SubscriptionError
 
 __all__ = (
@@ -106,8 +106,7 @@ class _AllOptions(_Ordered, total=False):
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How a subscriber takes part; see ``EventBus.listen`` for the meaning of each."""
 
     priority: int = 100
@@ -129,9 +128,9 @@ class Options:
         Raises:
             SubscriptionError: If there is no such option.
         """
-        for unknown in set(options) - set(cls.__slots__):
-            near = get_close_matches(unknown, cls.__slots__, n=1)
-            hint = f"Did you mean {near[0]}=?" if near else f"There are {', '.join(cls.__slots__)}."
+        for unknown in set(options) - set(cls._fields):
+            near = close_names(unknown, cls._fields)
+            hint = f"Did you mean {near[0]}=?" if near else f"There are {', '.join(cls._fields)}."
             raise SubscriptionError("a subscriber", f"there is no option {unknown!r}", hint)
         before, after = _references(options.get("before", ())), _references(options.get("after", ()))
         return cls(**{**options, "before": before, "after": after})  # type: ignore[arg-type]  # each is checked above

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar, final, overload
 
 from plugbus.errors import ManifestError
 from plugbus.manifest import Manifest
@@ -92,8 +91,7 @@ def id_of_class(cls: type) -> str:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Provided:
+class Provided(NamedTuple):
     """What ``@provides`` notes on a function.
 
     Attributes:

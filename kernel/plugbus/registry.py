@@ -5,11 +5,11 @@ Owns the names; who listens to a type is the bus's business.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, final
 
+from plugbus._errors.base import close_names
 from plugbus.errors import DuplicateNameError, EventTypeError, UnknownEventError
 from plugbus.event_types import EventType, event_type
 
@@ -163,7 +163,7 @@ class TypeRegistry:
         """
         found = self._by_name.get(name)
         if found is None:
-            raise UnknownEventError(name, tuple(difflib.get_close_matches(name, self._by_name, n=3)))
+            raise UnknownEventError(name, close_names(name, self._by_name))
         return found
 
     def below(self, cls: type) -> frozenset[type]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 if TYPE_CHECKING:
     from plugbus.subscription import Subscription
@@ -13,8 +12,7 @@ __all__ = ("BusStatistics", "PluginStatistics")
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class PluginStatistics:
+class PluginStatistics(NamedTuple):
     """What one plugin's subscribers did.
 
     Attributes:
@@ -31,15 +29,14 @@ class PluginStatistics:
         {'printer': 'closed'}
     """
 
-    subscriptions: int = 0
-    failures: int = 0
-    threads_abandoned: int = 0
-    breakers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    subscriptions: int
+    failures: int
+    threads_abandoned: int
+    breakers: Mapping[str, str]
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class BusStatistics:
+class BusStatistics(NamedTuple):
     """What the subscribers of each plugin did.
 
     Attributes:

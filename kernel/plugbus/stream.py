@@ -5,10 +5,9 @@ Owns the buffer between emitters in any thread and one reader on its loop.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
 
 import anyio
 import anyio.lowlevel
@@ -28,8 +27,7 @@ Overflow: TypeAlias = Literal["error", "drop_oldest", "drop_newest"]
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class StreamStatistics:
+class StreamStatistics(NamedTuple):
     """What a stream holds and has lost; see ``EventStream.statistics``.
 
     Attributes:

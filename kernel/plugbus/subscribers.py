@@ -5,10 +5,9 @@ Owns what is declared; ``bus.py`` turns a declaration into a subscription.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from types import ModuleType
-from typing import Any, Generic, ParamSpec, Protocol, cast, final, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, cast, final, overload
 
 from typing_extensions import TypeVar, Unpack
 
@@ -98,8 +97,7 @@ class Listener(Generic[E, R]):
 
 
 @final
-@dataclasses.dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(NamedTuple):
     """A subscriber as it was declared: what to call, for which events, how.
 
     Attributes:

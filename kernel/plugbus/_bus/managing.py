@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Self
 
 from plugbus._bus.state import BusState
@@ -49,7 +48,7 @@ class Managing(BusState):
             declared = core.registry.named(event) if isinstance(event, str) else event_type(event)
             if declared is None:
                 name = str(event)
-                declared = dataclasses.replace(event_type(NamedEvent), name=name)
+                declared = event_type(NamedEvent)._replace(name=name)
             roles = core.roles(declared, ANY if key is ABSENT else key, name)
             if name is not None and not any(roles):
                 core.registry.expect(name)

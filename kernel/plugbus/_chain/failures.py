@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
-import structlog
-
 from plugbus.event_types import event, event_type
 
 if TYPE_CHECKING:
@@ -140,6 +138,8 @@ class _Raised:
 
 
 def _log(message: str, subscription: Subscription, event: Any, error: Exception) -> None:
+    import structlog  # as in log.py
+
     structlog.get_logger("plugbus").error(
         message,
         plugin=subscription.plugin,

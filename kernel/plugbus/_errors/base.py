@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ("PlugbusError", "Problem", "bullets", "nearest_hint")
+__all__ = ("PlugbusError", "Problem", "bullets", "close_names", "nearest_hint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,13 @@ def _restore(kind: type[PlugbusError], args: tuple[object, ...]) -> PlugbusError
 def bullets(lines: Iterable[object]) -> str:
     """One line each, below a heading."""
     return "".join(f"\n  - {line}" for line in lines)
+
+
+def close_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return the known names that somebody may have meant, the closest first; at most three."""
+    from difflib import get_close_matches  # only for those who made a mistake
+
+    return tuple(get_close_matches(name, dict.fromkeys(known), n=3))
 
 
 def nearest_hint(nearest: tuple[str, ...], otherwise: str) -> str:

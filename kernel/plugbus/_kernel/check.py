@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugbus._errors.base import close_names
 from plugbus._kernel.hooks import hookspec_problems
 from plugbus._kernel.preparing import Read, read
 from plugbus._kernel.rehearsal import Rehearsal
@@ -80,7 +80,7 @@ def _unused_tables(config: Config, units: Mapping[str, Unit]) -> Iterator[Proble
         unit = units.get(key)
         where = f"plugins.{key} in {config.origin}"
         if unit is None:
-            nearest = get_close_matches(key, units, n=3)
+            nearest = close_names(key, units)
             hint = f"did you mean {' or '.join(nearest)}?" if nearest else ""
             yield Problem(where, "there is no such plugin", hint, fatal=False)
         elif unit.loaded is not None and unit.definition.settings_model is None and unit.definition.register is None:

@@ -9,12 +9,12 @@ import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final, final
 
+from plugbus._errors.base import close_names
 from plugbus._kernel.config import (
     ENABLED_VARIABLE,
     PLUGINS_VARIABLE,
@@ -140,7 +140,7 @@ def _imported(name: str) -> object:
         try:
             found = getattr(found, part)
         except AttributeError:
-            nearest = get_close_matches(part, dir(found), n=3)
+            nearest = close_names(part, dir(found))
             hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
             raise PluginLoadError(name, f"module {module_name!r} has no {attribute!r}{hint}") from None
     return found

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from plugbus._errors.base import close_names
 from plugbus._kernel.config import Allowed, Config, ConfigSource, read_config
 from plugbus._kernel.discovery import Source, discover, refused
 from plugbus._kernel.loading import Roll, find_events, missing_enabled
@@ -121,7 +121,7 @@ class Preparation:
         listed = [unit.id for unit in self._units.values()]
         found: list[Unit] = []
         for plugin_id in missing_enabled(self._allow, self._units):
-            close = get_close_matches(plugin_id, listed, n=3)
+            close = close_names(plugin_id, listed)
             nearest = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
             unit = self.unit(refused(plugin_id, f"it is enabled, and no entry point or folder has this id{nearest}"))
             found.append(unit)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, final
 
+from plugbus._errors.base import close_names
 from plugbus._kernel.targets import provider_of
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import Requirement, plugin_key
@@ -62,7 +62,7 @@ class Index:
 
     def nearest(self, needed: Requirement) -> str:
         """Return names that come close, for a message."""
-        close = get_close_matches(needed.key, [*self.by_key, *self._provided], n=3)
+        close = close_names(needed.key, [*self.by_key, *self._provided])
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 

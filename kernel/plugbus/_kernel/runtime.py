@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, final
 
@@ -16,6 +15,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from plugbus._errors.base import close_names
 from plugbus._kernel.assemble import Assembler
 from plugbus._kernel.discovery import source_of
 from plugbus._kernel.fleet import Fleet
@@ -110,7 +110,7 @@ class Runtime:
 
     def nearest(self, plugin_id: str) -> tuple[str, ...]:
         """Return ids that come close to one."""
-        return tuple(get_close_matches(plugin_id, [unit.id for unit in self.units.values()], n=3))
+        return close_names(plugin_id, [unit.id for unit in self.units.values()])
 
     def surroundings(self, found: Read) -> Surroundings:
         """Return what all plugins share, once the configuration is read."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final, TypeAlias, TypeVar, final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from plugbus._errors.base import close_names
 from plugbus._kernel.config import Config
 from plugbus.errors import Problem, SettingsError
 from plugbus.manifest import plugin_key
@@ -204,7 +204,7 @@ def _names(model: type[BaseModel]) -> dict[str, str]:
 
 def _unknown_key(key: str, model: Any, origin: str) -> Problem:
     names = list(getattr(model, "model_fields", ()))
-    nearest = get_close_matches(key.rpartition(".")[2], names, n=3)
+    nearest = close_names(key.rpartition(".")[2], names)
     known = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {names}"
     return Problem(key, f"there is no such setting; {known}", f"from {origin}")
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import MethodType
-from typing import Any, final, get_args, get_origin
+from typing import Any, NamedTuple, final, get_args, get_origin
 
 __all__ = ("Inject", "Named", "label", "place", "underlying")
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """Choose one of several services of a type: ``Annotated[Database, Named("replica")]``.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from plugbus._errors.base import close_names
 from plugbus._services.annotations import BY_NAME
 from plugbus._services.keys import label, place
 from plugbus._services.parameters import Parameter
@@ -104,9 +105,7 @@ def not_by_name(where: Where, parameter: Parameter) -> Problem:
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches  # only for those who made a mistake
-
-    nearest = get_close_matches(name, dict.fromkeys(known), n=3)
+    nearest = close_names(name, known)
     return f"did you mean {' or '.join(nearest)}? " if nearest else ""
 
 

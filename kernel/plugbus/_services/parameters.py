@@ -12,9 +12,8 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from types import FunctionType, MethodType
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 from plugbus._services.annotations import BY_NAME, Scopes, UnresolvedError, read, scopes_of
 from plugbus._services.keys import label, underlying
@@ -25,8 +24,7 @@ _KEPT: Final = "__plugbus_parameters__"
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter of a callable, as the container sees it.
 
     Attributes:
@@ -96,7 +94,7 @@ def _of_partial(call: functools.partial[Any]) -> tuple[Parameter, ...]:
         if parameter.name in call.keywords:
             by_name = True
         else:
-            left.append(replace(parameter, keyword_only=True) if by_name else parameter)
+            left.append(parameter._replace(keyword_only=True) if by_name else parameter)
     return tuple(left)
 
 
