@@ -22,10 +22,10 @@ from plugbus._chain.order import Placed, Roles, in_order
 from plugbus._chain.shelves import ANY
 from plugbus._chain.steps import Surroundings, step_for
 from plugbus._chain.sticky import Sticky
-from plugbus._chain.targets import ROOTS
+from plugbus._chain.targets import is_root
 from plugbus._chain.watching import awatched, watched
 from plugbus.errors import DuplicateHandlerError, EventTypeError, SubscriptionError
-from plugbus.event_types import EventType, event_type
+from plugbus.event_types import EventType, event_type, origin_of
 from plugbus.events import NamedEvent
 from plugbus.options import ABSENT
 from plugbus.owner import Owner
@@ -104,7 +104,7 @@ class Core:
         added: list[type] = []
         try:
             for target in targets:
-                if isinstance(target, type) and target not in ROOTS:
+                if isinstance(target, type) and not is_root(target):
                     new = target not in self.registry
                     self.registry.add(target, owner)
                     if new:
@@ -120,7 +120,7 @@ class Core:
 
     def _check(self, subscription: Subscription) -> None:
         for target in subscription.events:
-            if isinstance(target, str) or target in ROOTS:
+            if isinstance(target, str) or is_root(target):
                 continue
             declared = event_type(target)
             if subscription.options.key is not ABSENT and declared.key is None:
@@ -260,17 +260,18 @@ class Core:
         )
 
     def roles(self, declared: EventType, key: object = ABSENT, name: str | None = None) -> Roles:
-        """Return who hears an event: the listeners in order, the handlers by key first, the observers in order."""
+        """Return who hears an event: the listeners in order, the nearest handler first, the observers in order."""
         heard = self.shelves.hearing(declared, key, name)
         listeners = in_order(declared.name, (item for item in heard if item.kind == "listener"))
         observers = in_order(declared.name, (item for item in heard if item.kind == "observer"))
         handlers = [item for item in heard if item.kind == "handler" and self.answers(item, declared)]
-        return Roles(listeners, sorted(handlers, key=lambda item: item.options.key is ABSENT), observers)
+        handlers.sort(key=lambda item: (declared.cls not in item.events, item.options.key is ABSENT))
+        return Roles(listeners, handlers, observers)
 
     @staticmethod
     def answers(handler: Subscription, declared: EventType) -> bool:
-        """Tell whether a handler is for this very request rather than for a base class of it."""
-        return declared.cls in handler.events
+        """Tell whether a handler is for this very request, or for all its parameters, and not for a base class."""
+        return declared.cls in handler.events or origin_of(declared.cls) in handler.events
 
     def _announce(self, mode: Mode, failure: ListenerFailed) -> Any:
         first, rest = self.entry(mode, ListenerFailed, HOST)

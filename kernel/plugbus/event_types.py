@@ -6,16 +6,18 @@ Owns the declaration; which types a bus knows by name is ``registry.py``'s job.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar, cast, final
 
 from plugbus.errors import EventTypeError
 
-__all__ = ("EventType", "declare", "event", "event_type")
+__all__ = ("EventType", "arguments_of", "declare", "event", "event_type", "origin_of")
 
 C = TypeVar("C", bound=type)
 
 IS_REQUEST: Final = "__plugbus_request__"
+_NOT_IN_A_SEGMENT: Final = re.compile(r"(?:[\w<>]+\.)+|[\s*~]")
 _ATTRIBUTE: Final = "__plugbus_event_type__"
 
 
@@ -31,7 +33,8 @@ class EventType(NamedTuple):
         lane: The field that keeps order where work is done later; the key unless given.
         sticky: Whether the last one is replayed to those who subscribe later.
         is_request: Whether it is answered by a handler.
-        result: What the handler of a request answers with; ``object`` where it does not say.
+        result: What the handler of a request answers with; ``object`` where it does not say. A type variable is
+            what the class was parametrized with, or its bound.
 
     Example:
         >>> from plugbus import Event
@@ -147,6 +150,10 @@ def _describe(  # noqa: PLR0917 - likewise
         (base.__dict__[_ATTRIBUTE] for base in cls.__mro__[1:] if _ATTRIBUTE in base.__dict__), None
     )
     own_key = key or (parent.key if parent else None)
+    origin = origin_of(cls)
+    if origin is not None:
+        generic, suffix = event_type(origin), _suffix(cls)
+        name, aliases = generic.name + suffix, [alias + suffix for alias in generic.aliases]
     return EventType(
         cls,
         f"{cls.__module__}.{cls.__qualname__}" if name is None else name,
@@ -159,9 +166,52 @@ def _describe(  # noqa: PLR0917 - likewise
     )
 
 
+def origin_of(cls: type) -> type | None:
+    """Return the generic class that ``cls`` is a parametrized form of, as ``Page`` is that of ``Page[int]``."""
+    origin: type | None = _generic(cls).get("origin")
+    return origin
+
+
+def arguments_of(cls: type) -> tuple[Any, ...]:
+    """Return what a generic class was parametrized with."""
+    arguments: tuple[Any, ...] = _generic(cls).get("args", ())
+    return arguments
+
+
+def _generic(cls: type) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = cls.__dict__.get("__pydantic_generic_metadata__", {})
+    return found
+
+
+def _suffix(cls: type) -> str:
+    """Name the arguments without their modules: pydantic's own text has dots and spaces, which a wire name has not."""
+    arguments = ",".join(item.__name__ if isinstance(item, type) else repr(item) for item in arguments_of(cls))
+    return f"[{_NOT_IN_A_SEGMENT.sub('', arguments)}]"
+
+
 def _result_of(cls: type) -> Any:
-    for base in cls.__mro__:
-        generic = getattr(base, "__pydantic_generic_metadata__", None)
-        if generic and generic["args"] and getattr(generic["origin"], IS_REQUEST, False):
-            return generic["args"][0]
-    return object
+    return _filled(_answer(cls, {}), {})
+
+
+def _answer(cls: type, given: Mapping[Any, Any]) -> Any:
+    """Follow the bases to what ``Request`` was parametrized with; *given* is what the variables of *cls* stand for."""
+    origin = origin_of(cls)
+    if origin is None:
+        if cls.__dict__.get(IS_REQUEST):
+            return next(iter(given.values()), object)  # Request has one variable
+        bases = (base for base in cls.__bases__ if getattr(base, IS_REQUEST, False))
+        return next((_answer(base, given) for base in bases), object)
+    arguments = [_filled(item, given) for item in arguments_of(cls)]
+    return _answer(origin, dict(zip(_generic(origin)["parameters"], arguments, strict=True)))
+
+
+def _filled(annotation: Any, given: Mapping[Any, Any]) -> Any:
+    """Put what is given for type variables in their places."""
+    if isinstance(annotation, TypeVar):
+        return given.get(annotation, annotation if given else annotation.__bound__ or object)
+    generic: Any = annotation
+    of_model = isinstance(annotation, type)  # Page[T] is Page itself, with T as its variable
+    inner = _generic(annotation).get("parameters") if of_model else getattr(annotation, "__parameters__", None)
+    if not inner or (of_model and not any(item in given for item in inner)):
+        return annotation
+    return generic[tuple(_filled(item, given) for item in inner)]

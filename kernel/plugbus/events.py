@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from plugbus._annotations import UNRESOLVED, class_hints
 from plugbus.errors import EventDataError, EventTypeError, Invalid, Problem
-from plugbus.event_types import EventType, declare, event_type
+from plugbus.event_types import EventType, declare, event_type, origin_of
 
 if TYPE_CHECKING:
     from plugbus.registry import TypeRegistry
@@ -45,6 +45,8 @@ class _Message(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if origin_of(cls) is not None:  # known only now, and it says what the class is called and answered with
+            declare(cls, None, None, None, (), None)
         declared = event_type(cls)
         for role, field in (("key", declared.key), ("lane", declared.lane)):
             if field is not None and not hasattr(cls, field) and field not in cls.model_fields:

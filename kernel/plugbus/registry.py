@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 
 from plugbus._errors.base import close_names
 from plugbus.errors import DuplicateNameError, EventTypeError, UnknownEventError
-from plugbus.event_types import EventType, event_type
+from plugbus.event_types import EventType, arguments_of, event_type, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,4 +176,9 @@ class TypeRegistry:
 
 
 def _identity(cls: type) -> tuple[str, str]:
-    return cls.__module__, cls.__qualname__
+    origin = origin_of(cls)
+    if origin is None:
+        return cls.__module__, cls.__qualname__
+    module, name = _identity(origin)  # a parametrized class has the module of whoever parametrized it first
+    arguments = (".".join(_identity(item)) if isinstance(item, type) else repr(item) for item in arguments_of(cls))
+    return module, f"{name}[{', '.join(arguments)}]"

@@ -88,9 +88,8 @@ class _Watch:
         wanted = self._declared.result if self._declared.is_request else self._declared.cls
         if not _fits(result, wanted):
             hint = "; is a return missing?" if result is None else ""
-            raise self._broken(
-                f"it returned {_kind(result)} where {getattr(wanted, '__qualname__', wanted)} goes{hint}"
-            )
+            goes = wanted.__qualname__ if isinstance(wanted, type) else wanted
+            raise self._broken(f"it returned {_kind(result)} where {goes} goes{hint}")
 
     def _broken(self, problem: str) -> ChainContractError:
         return ChainContractError(self._declared.name, self._subscription.name, self._subscription.plugin, problem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from plugbus.errors import EventTypeError
-from plugbus.event_types import event_type
+from plugbus.event_types import event_type, origin_of
 from plugbus.events import Event, NamedEvent, Request
 from plugbus.registry import is_pattern
 
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from plugbus.options import Kind, Target
     from plugbus.registry import TypeRegistry
 
-__all__ = ("ROOTS", "checked_targets", "known_types")
+__all__ = ("checked_targets", "is_root", "known_types")
 
-ROOTS: Final[frozenset[type]] = frozenset({object, Event, Request, NamedEvent})
-"""What is subscribed to without being an event type of somebody's."""
+_ROOTS: Final[frozenset[type]] = frozenset({object, Event, Request, NamedEvent})
+
+
+def is_root(target: Target) -> bool:
+    """Tell whether it is subscribed to without being an event type of somebody's, as ``Event`` and ``Request[int]``."""
+    return target in _ROOTS or (isinstance(target, type) and origin_of(target) is Request)
 
 
 def checked_targets(given: tuple[Any, ...], kind: Kind, registry: TypeRegistry) -> tuple[Target, ...]:
@@ -45,7 +49,7 @@ def _answerable(target: Target, registry: TypeRegistry) -> type:
         if is_pattern(target):
             raise EventTypeError(target, "is a pattern, which means many requests; a handler answers one")
         target = registry.expect(target).cls
-    if not event_type(target).is_request or target in ROOTS:
+    if not event_type(target).is_request or is_root(target):
         raise EventTypeError(event_type(target).name, "is no request, so nobody can answer it; observe it")
     return target
 

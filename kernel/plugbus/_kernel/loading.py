@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from plugbus.errors import PlugbusError, PluginError, PluginLoadError, PluginTimeoutError
-from plugbus.event_types import event_type
+from plugbus.event_types import event_type, origin_of
 from plugbus.lifecycle import PluginState
 from plugbus.log import text_of
 from plugbus.manifest import plugin_key
@@ -183,7 +183,7 @@ def _events_in(name: str, namespace: Mapping[str, object]) -> list[type]:
         value
         for value in tuple(namespace.values())
         if isinstance(value, type) and value.__module__ == name and _EVENT_TYPE in vars(value)
-        and event_type(value).cls is value
+        and event_type(value).cls is value and origin_of(value) is None  # pydantic puts Page[int] beside Page
     ]  # fmt: skip
 
 
