@@ -236,9 +236,9 @@ class Core:
             return self._build(mode, declared, name=name)
 
     def _build(self, mode: Mode, declared: EventType, key: object = ABSENT, name: str | None = None) -> Entry:
-        around = Surroundings(declared, self.checked, self.instruments, self.failures)
-        cast = self._cast(declared, around, key, name)
         is_async = mode in ("aemit", "acall")
+        around = Surroundings(declared, self.checked, self.instruments, self.failures, is_async)
+        cast = self._cast(declared, around, key, name)
         entry = (compile_async if is_async else compile_sync)(cast, around, self.bridge.through_loop)
         if declared.sticky:
             entry = self.sticky.remembering(entry, is_async=is_async)

@@ -54,6 +54,7 @@ class Subscription:
         "options",
         "owner",
         "sequence",
+        "suspect",
         "target",
         "view",
     )
@@ -71,6 +72,7 @@ class Subscription:
         call: Callable[..., Any] | None,
         acall: Callable[..., Any] | None,
         view: type[BaseModel] | None,
+        suspect: bool,
         breaker: BreakerState | None,
         close: Callable[[Subscription], None],
     ) -> None:
@@ -78,6 +80,7 @@ class Subscription:
         self.events, self.options, self.owner = events, options, owner
         self.name, self.sequence, self.target = name, sequence, target
         self.call, self.acall, self.view, self.breaker = call, acall, view, breaker
+        self.suspect = suspect
         self.closed = False
         self._close = close
 

@@ -68,6 +68,7 @@ class Book:
             call=ready.call,
             acall=ready.acall,
             view=ready.view,
+            suspect=ready.suspect,
             breaker=breaker(options, name, owner),
             close=close,
         )

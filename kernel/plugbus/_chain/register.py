@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from types import UnionType
+from types import ModuleType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from plugbus._annotations import UNRESOLVED, owner_class, resolve, underlying
@@ -36,6 +37,8 @@ class Prepared(NamedTuple):
     call: Call | None
     acall: Call | None
     view: type[BaseModel] | None = None
+    suspect: bool = False
+    """Whether it is sync, and its code names an async function: it may return a coroutine."""
 
 
 def prepare(  # noqa: PLR0917 - called from one place
@@ -61,7 +64,9 @@ def prepare(  # noqa: PLR0917 - called from one place
     if view is not None:
         ready = viewing(ready, view, is_async=is_async)
     _check_place(name, options, has_sync=not is_async, has_async=is_async, kind=kind)
-    return Prepared(call, None if is_async else ready, ready if is_async else None, view)
+    if is_async:
+        return Prepared(call, None, ready, view)
+    return Prepared(call, ready, None, view, suspect=_names_async(call))
 
 
 def _built(cls: type, kind: Kind, name: str, owner: Owner, services: Services | None) -> Any:
@@ -137,7 +142,7 @@ def _check_signature(call: Call, kind: Kind, name: str, known: Sequence[EventTyp
 
 def _check_result(name: str, declared: EventType, annotation: Any) -> None:
     wanted = declared.result
-    if annotation is inspect.Signature.empty or not (isinstance(wanted, type) and isinstance(annotation, type)):
+    if annotation in (inspect.Signature.empty, Any) or not (isinstance(wanted, type) and isinstance(annotation, type)):
         return
     if not issubclass(annotation, wanted):
         raise SubscriptionError(
@@ -177,6 +182,24 @@ def _injected(call: Call, kind: Kind, name: str, owner: Owner, services: Service
         problem = f"it takes more than {_SHAPES[kind]}: {', '.join(needed)}"
         raise SubscriptionError(name, problem, "A bus of a kernel injects services; EventBus(services=...) does too.")
     return call
+
+
+def _names_async(call: Call) -> bool:
+    """Tell whether the code of a function names an async one, or a method of something it names that is async.
+
+    What it returns is only known when it has run; looking at each result would cost every sync emit.
+    """
+    function: Any = underlying(call)
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_flags & inspect.CO_COROUTINE:
+        return False
+    holders = [getattr(call, "__self__", None), *map(function.__globals__.get, code.co_names)]
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a cell that is filled later
+            holders.append(cell.cell_contents)
+    kinds = [found if isinstance(found, (ModuleType, type)) else type(found) for found in holders]
+    named = [*holders, *(getattr(kind, name, None) for kind in kinds for name in code.co_names)]
+    return any(inspect.iscoroutinefunction(found) for found in named)
 
 
 def is_coroutine_callable(call: Call) -> bool:

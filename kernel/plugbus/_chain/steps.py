@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugbus._chain import policies
-from plugbus._chain.checks import achecked, checked
+from plugbus._chain.checks import achecked, checked, without_coroutine
 from plugbus._chain.watching import awatched, watched
 from plugbus.errors import ListenerTimeoutError
 
@@ -30,6 +30,8 @@ class Surroundings(NamedTuple):
     checked: bool
     instruments: tuple[Instrument, ...]
     failures: Failures
+    in_threads: bool = False
+    """Whether sync subscribers run in worker threads, as they do when the emit is async."""
 
 
 class Step(NamedTuple):
@@ -73,6 +75,8 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
     if around.checked:
         call = call and checked(call, subscription, around.declared)
         acall = acall and achecked(acall, subscription, around.declared)
+    elif call and (subscription.suspect or (around.in_threads and options.run_in != "caller")):
+        call = without_coroutine(call, subscription, around.declared)  # beside a hop, this costs nothing
     for instrument in around.instruments:
         call = call and watched(call, instrument, subscription, around.declared)
         acall = acall and awatched(acall, instrument, subscription, around.declared)
