@@ -69,6 +69,50 @@ def told(problems: list[Problem]) -> list[str]:
     return [str(problem) for problem in problems]
 
 
+MISSPELT = {
+    "chekc.tick": "'check.tick'",
+    "chekc.*": "'check.*'",
+    "chekc.**": "'check.**'",
+    "store.opend": "'store.opened'",
+    "check.tikc": "'check.tick'",
+}
+
+
+class Misspelling(Unbuilt):
+    manifest = Manifest(id="misspelling", version="1", publishes=["store.opened", "stock.*"])
+    events = (Tick,)
+
+    @observes(*MISSPELT)
+    def see(self, event: object) -> None: ...
+
+    @observes("check.tick", "check.*", "check.**", "store.opened", "store.*", "stock.sold", "stock.*", "stock.**")
+    def know(self, event: object) -> None: ...
+
+    @observes("foreign.event", "foreign.*", "**.tikc", "*", "check.tick.tock.*")
+    def hope(self, event: object) -> None: ...
+
+
+class MisspellingRuns(Misspelling):
+    def __init__(self) -> None: ...
+
+    async def on_boot(self) -> None: ...
+
+
+async def test_check_tells_of_names_that_nearly_mean_something() -> None:
+    """Before a start and while the kernel runs; what is far from everything known may come from outside."""
+    before = Kernel(plugins=[Misspelling]).check()
+    async with Kernel(plugins=[MisspellingRuns]) as kernel:
+        live = kernel.check()
+
+    for problems in (before, live):
+        found = {problem.message.split("'")[1]: problem for problem in problems}
+        assert {name: problem.hint.split("?")[0] for name, problem in found.items()} == {
+            name: f"did you mean {meant}" for name, meant in MISSPELT.items()
+        }
+        assert not any(problem.fatal for problem in problems)
+        assert "of plugin 'misspelling'" in problems[0].where
+
+
 def test_a_kernel_with_nothing_wrong_has_no_problems_and_builds_nothing() -> None:
     kernel = Kernel(plugins=[plugin("a"), plugin("b", "a>=1")])
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from plugbus._errors.base import close_names
 from plugbus._kernel.hooks import hookspec_problems
+from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.preparing import Read, read
 from plugbus._kernel.rehearsal import Rehearsal
 from plugbus.errors import KernelStartError, Problem, WiringError
@@ -51,6 +52,7 @@ def _live(runtime: Runtime, preparation: Preparation) -> Iterator[Problem]:
     yield from _unused_tables(preparation.config, runtime.units)
     yield from runtime.services.check()
     yield from runtime.bus.problems()
+    yield from misspelt(runtime.bus.subscriptions(), runtime.bus.types(), runtime.units.values())
     yield from hookspec_problems(runtime.hooks)
     yield from _forbidden_imports(runtime.units.values())
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 from plugbus._kernel.hooks import Registry, hookspec_problems
 from plugbus._kernel.loading import load_all
+from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.preparing import Preparation, Read
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus.bus import EventBus
 from plugbus.errors import PlugbusError, PluginError, Problem, SettingsError
+from plugbus.event_types import event_type
 from plugbus.explain import dangling
 from plugbus.lifecycle import PluginState
 from plugbus.subscribers import Declaration, declarations
 
 if TYPE_CHECKING:
     from plugbus._kernel.runtime import Runtime
+    from plugbus.event_types import EventType
     from plugbus.owner import Owner
     from plugbus.services import Services
 
@@ -74,7 +77,13 @@ class Rehearsal:
         yield from self._preparation.problems
         ours = self._bus.subscriptions()
         yield from dangling(ours, (*ours, *self._runtime.bus.subscriptions()))
+        types = [*self._bus.types(), *self._runtime.bus.types(), *self._declared()]
+        yield from misspelt(ours, types, self.units.values())
         yield from hookspec_problems(self._hooks)
+
+    def _declared(self) -> Iterator[EventType]:
+        for unit in self.ordered:
+            yield from map(event_type, (*unit.definition.events, *unit.events))
 
     def _settings(self, unit: Unit) -> Iterator[Problem]:
         if unit.definition.settings_model is None:
