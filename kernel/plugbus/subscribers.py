@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from types import ModuleType
-from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, cast, final, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, cast, final, overload
 
 from typing_extensions import TypeVar, Unpack
 
 from plugbus._annotations import underlying
-from plugbus.errors import EventTypeError
+from plugbus.errors import EventTypeError, SubscriptionError
 from plugbus.events import Request
 from plugbus.options import AnswerOptions, Kind, ListenOptions, ObserveOptions, Options, Target
 
@@ -37,6 +37,7 @@ E_contra = TypeVar("E_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True, default=E_contra)
 
 _ATTRIBUTE = "__plugbus_declared__"
+_Mark: TypeAlias = tuple[Kind, tuple[Target, ...], Options]
 
 
 class NextFn(Protocol[E_contra, R_co]):
@@ -189,8 +190,13 @@ def _declaring(kind: Kind, events: Sequence[Target | Sequence[Target]], options:
         raise EventTypeError(what, f"{problem}; use it with parentheses, as in @observes(OrderPlaced)")
 
     def declare(call: F) -> F:
-        declared: list[tuple[Kind, tuple[Target, ...], Options]] = vars(call).get(_ATTRIBUTE, [])
-        setattr(call, _ATTRIBUTE, [*declared, (kind, targets, options)])
+        declared: list[_Mark] = getattr(call, "__dict__", {}).get(_ATTRIBUTE, [])
+        try:
+            setattr(call, _ATTRIBUTE, [*declared, (kind, targets, options)])
+        except (AttributeError, TypeError):
+            problem = f"it is a {type(call).__name__}, which a decorator cannot note anything on"
+            hint = "Decorate a function of your own, or subscribe it with bus.listen(), bus.observe() or bus.answer()."
+            raise SubscriptionError(label(call), problem, hint) from None
         return call
 
     return declare
@@ -220,14 +226,17 @@ def declarations(obj: object) -> tuple[Declaration, ...]:
         >>> [declaration.kind for declaration in declarations(Shop())]
         ['observer']
     """
-    found: list[Declaration] = []
+    return tuple(declaration for _, declaration in named_declarations(obj))
+
+
+def named_declarations(obj: object) -> Iterator[tuple[str, Declaration]]:
+    """Do the same with the name of the attribute that each function is; its own name may be another."""
     for name, raw in _members(obj).items():
-        function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
-        marks = getattr(function, "__dict__", {}).get(_ATTRIBUTE, ())
+        marked = [raw, raw.__func__] if isinstance(raw, (staticmethod, classmethod)) else [raw]
+        marks: list[_Mark] = [mark for item in marked for mark in getattr(item, "__dict__", {}).get(_ATTRIBUTE, ())]
         if marks:
             call = getattr(obj, name)
-            found.extend(Declaration(kind, events, call, options) for kind, events, options in marks)
-    return tuple(found)
+            yield from ((name, Declaration(kind, events, call, options)) for kind, events, options in marks)
 
 
 def _members(obj: object) -> dict[str, Any]:

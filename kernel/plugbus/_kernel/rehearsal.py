@@ -5,7 +5,6 @@ Owns the scratch bus and registry for it. Plugins that are enabled are imported;
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, final
@@ -14,13 +13,14 @@ from plugbus._kernel.hooks import Registry, hookspec_problems
 from plugbus._kernel.loading import load_all
 from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.preparing import Preparation, Read
+from plugbus._kernel.targets import takes_self
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus.bus import EventBus
 from plugbus.errors import PlugbusError, PluginError, Problem, SettingsError
 from plugbus.event_types import event_type
 from plugbus.explain import dangling
 from plugbus.lifecycle import PluginState
-from plugbus.subscribers import Declaration, declarations
+from plugbus.subscribers import Declaration, named_declarations
 
 if TYPE_CHECKING:
     from plugbus._kernel.runtime import Runtime
@@ -105,9 +105,9 @@ class Rehearsal:
     def _subscribers(self, unit: Unit) -> Iterator[Problem]:
         bus = self._bus.view(unit.owner, cast("Services", _Pretending()))
         for holder in (unit.definition.target, *unit.definition.parts):
-            for declared in declarations(holder):
+            for attribute, declared in named_declarations(holder):
                 try:
-                    bus.subscribe(_without_self(holder, declared))
+                    bus.subscribe(_without_self(declared) if takes_self(holder, attribute) else declared)
                 except PlugbusError as error:
                     yield Problem(f"plugin {unit.id!r}", str(error).partition("\nHint: ")[0], _hint(error))
 
@@ -116,13 +116,10 @@ def _hint(error: PlugbusError) -> str:
     return str(error).partition("\nHint: ")[2]
 
 
-def _without_self(holder: object, declared: Declaration) -> Declaration:
+def _without_self(declared: Declaration) -> Declaration:
     """Make a method of a class that is not built look like a bound one."""
     call: Any = declared.call
-    name = getattr(call, "__name__", "")
-    if isinstance(holder, type) and inspect.isfunction(inspect.getattr_static(holder, name, None)):
-        call = partial(call, None)
-    return Declaration(declared.kind, declared.events, call, declared.options)
+    return Declaration(declared.kind, declared.events, partial(call, None), declared.options)
 
 
 class _Pretending:

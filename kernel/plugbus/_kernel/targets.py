@@ -11,12 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from plugbus.plugin import Phase
-from plugbus.subscribers import Listener, declarations
+from plugbus.subscribers import Listener, named_declarations
 
 if TYPE_CHECKING:
     from plugbus._kernel.definition import Definition, Service
 
-__all__ = ("PHASES", "Target", "provider_of", "targets_of")
+__all__ = ("PHASES", "Target", "provider_of", "takes_self", "targets_of")
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 _GIVEN: Final = {"listener": 2, "handler": 1, "observer": 1}
@@ -48,25 +48,28 @@ def _steps(holder: object) -> Iterator[Target]:
     for phase in PHASES:
         call = getattr(holder, phase, None)
         if call is not None:
-            yield Target(phase, call, _selfless(holder, phase))
+            yield Target(phase, call, int(takes_self(holder, phase)))
 
 
 def _subscribers(holder: object) -> Iterator[Target]:
-    for declared in declarations(holder):
+    for attribute, declared in named_declarations(holder):
         call: Any = declared.call
         name = getattr(call, "__qualname__", type(call).__qualname__)
         if isinstance(call, type):
             yield Target(name, call, 0)
         elif not isinstance(call, Listener):
-            yield Target(name, call, _GIVEN[declared.kind] + _selfless(holder, getattr(call, "__name__", "")))
+            yield Target(name, call, _GIVEN[declared.kind] + takes_self(holder, attribute))
 
 
-def _selfless(holder: object, name: str) -> int:
-    """One for a function of a class that is not built yet: its ``self`` is given, too."""
-    return int(isinstance(holder, type) and inspect.isfunction(inspect.getattr_static(holder, name, None)))
+def takes_self(holder: object, attribute: str) -> bool:
+    """Tell whether an attribute of a class that is not built yet is called with ``self``: it binds, as functions do."""
+    if not isinstance(holder, type):
+        return False
+    found = inspect.getattr_static(holder, attribute, None)
+    return hasattr(type(found), "__get__") and not isinstance(found, (staticmethod, classmethod))
 
 
 def provider_of(service: Service) -> Callable[..., Any]:
     """Return a function that looks like the provider, for checking; it cannot be called before its class is built."""
     call: Callable[..., Any] = getattr(service.holder, service.attribute)
-    return partial(call, None) if _selfless(service.holder, service.attribute) else call
+    return partial(call, None) if takes_self(service.holder, service.attribute) else call
