@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._chain.book import Book
 from plugbus._chain.breaking import BreakerState
@@ -22,6 +22,7 @@ from plugbus._chain.order import Placed, Roles, in_order
 from plugbus._chain.shelves import ANY
 from plugbus._chain.steps import Surroundings, step_for
 from plugbus._chain.sticky import Sticky
+from plugbus._chain.tables import Mode, Tables
 from plugbus._chain.targets import is_root
 from plugbus._chain.watching import awatched, watched
 from plugbus.errors import DuplicateHandlerError, EventTypeError, SubscriptionError
@@ -39,13 +40,10 @@ if TYPE_CHECKING:
     from plugbus.options import Kind, Options, Target
     from plugbus.subscription import Subscription
 
-__all__ = ("Core", "Mode")
+__all__ = ("Core",)
 
-Mode: TypeAlias = Literal["emit", "aemit", "call", "acall"]
 HOST: Final = Owner("host")
 """Owns the types that the bus enters for itself."""
-
-MODES: Final[tuple[Mode, ...]] = ("emit", "aemit", "call", "acall")
 
 
 @final
@@ -56,7 +54,7 @@ class Core:
         self.lock = threading.RLock()
         self.checked = checked
         self.monotonic = monotonic
-        self.compiled: dict[Mode, dict[type, Entry]] = {mode: {} for mode in MODES}
+        self.tables = Tables()
         self.registry = TypeRegistry(self._gone)
         self.book = Book()
         self.bridge = Bridge()
@@ -166,8 +164,7 @@ class Core:
         """Compile everything again, with these instruments."""
         with self.lock:
             self.instruments = instruments
-            for entries in self.compiled.values():
-                entries.clear()
+            self.tables.clear()
             self._by_key.clear()
 
     def heard_by(self, subscription: Subscription) -> set[type]:
@@ -182,7 +179,7 @@ class Core:
                 heard |= self.registry.matching(Pattern(target))
             elif (declared := self.registry.named(target)) is not None:
                 heard.add(declared.cls)
-        return heard
+        return {cls for cls in heard if subscription.may_hear(event_type(cls))}
 
     def _forget(self, subscription: Subscription) -> None:
         """Drop the chains that a subscription is, or is no longer, part of."""
@@ -202,21 +199,26 @@ class Core:
 
     def _drop(self, cls: type) -> None:
         self._by_key.pop(cls, None)
-        for entries in self.compiled.values():
-            entries.pop(cls, None)
+        self.tables.drop(cls)
 
     def entry(self, mode: Mode, cls: type, owner: Owner) -> Entry:
         """Compile what one way of emitting one type runs, and keep it.
 
         Raises:
             EventTypeError: If the type cannot be emitted this way.
+            PermissionDeniedError: If the owner may not publish it.
         """
         with self.lock:
-            entry = self.compiled[mode].get(cls)
+            if owner.permits is not None:
+                owner.permits.check_publish(cls)
+            entry = self.tables.shared[mode].get(cls)
             if entry is None:
                 declared = self.registry.add(cls, owner)
                 _check_mode(mode, declared)
-                entry = self.compiled[mode][cls] = self._entry(mode, declared)
+                entry = self.tables.shared[mode][cls] = self._entry(mode, declared)
+            own = self.tables.of(owner)
+            if own is not self.tables.shared and owner.permits is not None:
+                entry = own[mode][cls] = owner.permits.guarding(entry) if cls is NamedEvent else entry
             return entry
 
     def _entry(self, mode: Mode, declared: EventType) -> Entry:

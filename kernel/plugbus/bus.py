@@ -19,7 +19,7 @@ from plugbus.owner import Owner
 
 if TYPE_CHECKING:
     from plugbus._chain.links import Entry
-    from plugbus._core import Mode
+    from plugbus._chain.tables import Mode
     from plugbus.clock import Clock
     from plugbus.events import Request
     from plugbus.services import Services
@@ -73,6 +73,7 @@ class EventBus(Managing, Subscribing):
 
         Raises:
             EventTypeError: If it is a request, or a class.
+            PermissionDeniedError: If the plugin that this view belongs to may not publish it.
             SyncEmitError: If a subscriber needs the loop and this thread's own loop is running; nothing ran then.
             Exception: What a listener refused or failed with.
 
@@ -100,6 +101,7 @@ class EventBus(Managing, Subscribing):
 
         Raises:
             EventTypeError: If it is a request, or a class.
+            PermissionDeniedError: As :meth:`emit`.
             Exception: What a listener refused or failed with.
         """
         try:
@@ -121,6 +123,7 @@ class EventBus(Managing, Subscribing):
         Raises:
             EventTypeError: If it is not a request.
             NoHandlerError: If nobody answers it.
+            PermissionDeniedError: As :meth:`emit`; to call is to publish.
             SyncEmitError: As :meth:`emit`.
             Exception: What a listener or the handler refused or failed with.
 

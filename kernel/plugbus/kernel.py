@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, final
 
@@ -46,8 +46,11 @@ class Kernel:
         required: Ids without which the kernel does not start.
         plugin_dirs: Folders with a folder, or a module, for each plugin.
         config: A TOML file or a mapping: a table ``[kernel]`` with *plugins*, *enabled*, *required*, *plugin_dirs*,
-            and a table ``[plugins.<id>]`` with settings. The environment (``PLUGBUS_<ID>__<KEY>``) goes over a
-            file, a mapping goes over the environment.
+            *grants* and *strict*, and a table ``[plugins.<id>]`` with settings. The environment
+            (``PLUGBUS_<ID>__<KEY>``) goes over a file, a mapping goes over the environment.
+        grants: What the operator grants, by plugin id: a mapping with *publishes*, *subscribes*, *permissions*. It
+            narrows what the manifest declares and never widens it; ``[kernel.grants.<id>]`` of *config* does, too.
+        strict: Let no plugin boot whose manifest does not declare all three of these.
         checked: Check what subscribers do, and name the one that breaks the contract; for tests and development.
         boot_timeout_seconds: Time for each plugin to boot, in seconds.
         drain_seconds: Time for the whole shutdown, in seconds; each plugin may take half of what is left.
@@ -81,6 +84,8 @@ class Kernel:
         required: Iterable[str] = (),
         plugin_dirs: Iterable[str | os.PathLike[str]] = (),
         config: ConfigSource = None,
+        grants: Mapping[str, Mapping[str, Iterable[str]]] | None = None,
+        strict: bool = False,
         checked: bool = False,
         boot_timeout_seconds: float = 30.0,
         drain_seconds: float = 10.0,
@@ -93,8 +98,8 @@ class Kernel:
         from plugbus._kernel.runtime import Runtime
 
         self._options = KernelOptions(
-            tuple(plugins), tuple(enabled), tuple(required), tuple(map(Path, plugin_dirs)), config, checked,
-            boot_timeout_seconds, drain_seconds,
+            tuple(plugins), tuple(enabled), tuple(required), tuple(map(Path, plugin_dirs)), config, grants or {},
+            strict, checked, boot_timeout_seconds, drain_seconds,
         )  # fmt: skip
         self._runtime = Runtime(self._options)
         self._plugins = Plugins(self._runtime)
@@ -279,6 +284,8 @@ class Kernel:
             required=options.required,
             plugin_dirs=options.plugin_dirs,
             config=options.config,
+            grants=options.grants,
+            strict=options.strict,
             checked=options.checked,
             boot_timeout_seconds=options.boot_timeout_seconds,
             drain_seconds=options.drain_seconds,

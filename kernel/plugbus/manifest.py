@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, Self, TypeAlias, final
@@ -16,7 +16,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from plugbus.errors import ManifestError
+from plugbus.errors import EventTypeError, ManifestError
+from plugbus.registry import is_pattern
 
 __all__ = ("Manifest", "Requirement", "plugin_key", "read_requirement")
 
@@ -93,15 +94,7 @@ def read_requirement(text: str) -> Requirement:
 
 
 def _requirements(texts: Sequence[str]) -> tuple[str, ...]:
-    problems: list[str] = []
-    for text in texts:
-        try:
-            read_requirement(text)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("; ".join(problems))
-    return tuple(texts)
+    return _each(texts, read_requirement)
 
 
 def _version(text: str) -> str:
@@ -120,8 +113,25 @@ def _range(text: str) -> str:
     return text
 
 
+def _patterns(texts: Sequence[str]) -> tuple[str, ...]:
+    return _each(texts, is_pattern)
+
+
+def _each(texts: Sequence[str], check: Callable[[str], object]) -> tuple[str, ...]:
+    problems: list[str] = []
+    for text in texts:
+        try:
+            check(text)
+        except (ValueError, EventTypeError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return tuple(texts)
+
+
 _Id: TypeAlias = Annotated[str, AfterValidator(check_id)]
 _Names: TypeAlias = Annotated[Sequence[str], AfterValidator(tuple)]
+Patterns: TypeAlias = Annotated[Sequence[str], AfterValidator(_patterns)]
 _Requirements: TypeAlias = Annotated[Sequence[str], AfterValidator(_requirements)]
 
 
@@ -140,9 +150,10 @@ class Manifest(BaseModel):
         requires: Ids of plugins, or names of provided services, each with a version range, that it cannot boot without.
         optional: The same for those that boot before it if they are there.
         provides: Names that others may require; what ``@provides`` provides needs no entry.
-        publishes: Events it may emit, as names or patterns; ``None`` when it does not say.
-        subscribes: Events it may subscribe to; ``None`` when it does not say.
-        permissions: What else it may use; ``None`` when it does not say.
+        publishes: Wire names or patterns of the events it may emit and the requests it may call; ``None`` when it
+            does not say, and then it is not limited.
+        subscribes: The same for what it may listen to, observe and answer; what the kernel tells, everybody may hear.
+        permissions: The same for permissions that services are tied to.
         tags: Words to find it by.
         urls: Links by their name.
         extra: Whatever else its author wants to keep here.
@@ -171,9 +182,9 @@ class Manifest(BaseModel):
     requires: _Requirements = ()
     optional: _Requirements = ()
     provides: _Names = ()
-    publishes: _Names | None = None
-    subscribes: _Names | None = None
-    permissions: _Names | None = None
+    publishes: Patterns | None = None
+    subscribes: Patterns | None = None
+    permissions: Patterns | None = None
     tags: _Names = ()
     urls: Mapping[str, str] = {}
     extra: Mapping[str, Any] = {}

@@ -6,17 +6,19 @@ Owns the closers of one plugin and its thread allowance; what is registered is t
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING, final
 
 import anyio
 import anyio.lowlevel
 
+from plugbus._permits import Permits
 from plugbus._threads import Threads
 from plugbus.errors import PluginError, PluginGoneError
 
 if TYPE_CHECKING:
+    from plugbus._permits import Limits
     from plugbus.manifest import Manifest
 
 __all__ = ("Owner",)
@@ -32,6 +34,7 @@ class Owner:
         id: The plugin's id; ``"host"`` for what the embedding service registers itself.
         manifest: The plugin's manifest, if it has one.
         thread_limit: How many worker threads its sync subscribers may occupy at once, per event loop.
+        grants: What the operator grants it; they narrow what the manifest declares.
 
     Example:
         >>> import anyio
@@ -47,11 +50,14 @@ class Owner:
         ['second', 'first']
     """
 
-    __slots__ = ("__weakref__", "_closers", "_lock", "active", "gone", "id", "manifest", "threads")
+    __slots__ = ("__weakref__", "_closers", "_lock", "active", "gone", "id", "manifest", "permits", "threads")
 
-    def __init__(self, id: str, *, manifest: Manifest | None = None, thread_limit: int = 8) -> None:
+    def __init__(
+        self, id: str, *, manifest: Manifest | None = None, thread_limit: int = 8, grants: Sequence[Limits] = ()
+    ) -> None:
         self.id = id
         self.manifest = manifest
+        self.permits = Permits.of(id, *([] if manifest is None else [manifest]), *grants)
         self.active = False
         self.gone = False
         self.threads = Threads(id, thread_limit)
@@ -82,6 +88,15 @@ class Owner:
                 self._closers.pop(key, None)
 
         return disown
+
+    def check_acting_for(self, other: Owner) -> None:
+        """Refuse one who is limited to become another who is not.
+
+        Raises:
+            PermissionDeniedError: If it may not manage others.
+        """
+        if other is not self and self.permits is not None:
+            self.permits.check_manage()
 
     @property
     def owns(self) -> tuple[str, ...]:

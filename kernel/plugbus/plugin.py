@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar, final, overload
 
+from plugbus._permits import checked_permission
 from plugbus.errors import ManifestError
 from plugbus.manifest import Manifest
 
@@ -97,6 +98,7 @@ class Provided(NamedTuple):
     Attributes:
         name: Name of the service; the function's own unless given.
         scope: ``"app"``: one for all; ``"plugin"``: one for each plugin that asks.
+        permission: What a plugin that asks must have.
 
     Example:
         >>> Provided("catalog").scope
@@ -105,14 +107,20 @@ class Provided(NamedTuple):
 
     name: str
     scope: Scope = "app"
+    permission: str | None = None
 
 
 @overload
 def provides(call: F, /) -> F: ...
 @overload
-def provides(*, name: str | None = None, scope: Scope = "app") -> Callable[[F], F]: ...
+def provides(*, name: str | None = None, scope: Scope = "app", permission: str | None = None) -> Callable[[F], F]: ...
 def provides(
-    call: Callable[..., Any] | None = None, /, *, name: str | None = None, scope: Scope = "app"
+    call: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    scope: Scope = "app",
+    permission: str | None = None,
 ) -> Callable[..., Any]:
     """Mark a function whose result is a service for other plugins, by its return annotation and by its name.
 
@@ -123,6 +131,10 @@ def provides(
         call: The function or method; its further parameters are services.
         name: Name of the service; the function's own unless given.
         scope: ``"app"``: one for all; ``"plugin"``: one for each plugin that asks, closed with it.
+        permission: What a plugin that asks for it must have, once its manifest declares permissions.
+
+    Raises:
+        ValueError: If *permission* is no name of one.
 
     Example:
         >>> class Catalog: ...
@@ -131,9 +143,10 @@ def provides(
         ...     def catalog(self) -> Catalog:
         ...         return Catalog()
     """
+    checked_permission(permission)
 
     def mark(function: F) -> F:
-        setattr(function, PROVIDES, Provided(name or function.__name__, scope))
+        setattr(function, PROVIDES, Provided(name or function.__name__, scope, permission))
         return function
 
     return mark if call is None else mark(call)
@@ -216,7 +229,14 @@ class PluginContext:
         self._unit.add_part(part)
 
     def provide(
-        self, service: Any, value: Any = None, /, *, factory: Callable[..., Any] | None = None, name: str | None = None
+        self,
+        service: Any,
+        value: Any = None,
+        /,
+        *,
+        factory: Callable[..., Any] | None = None,
+        name: str | None = None,
+        permission: str | None = None,
     ) -> None:
         """Provide a service for others.
 
@@ -225,14 +245,15 @@ class PluginContext:
             value: The service itself.
             factory: What makes it when somebody asks, instead of a value: sync, async, or a generator with clean-up.
             name: Name it can be asked for by, too.
+            permission: What a plugin that asks for it must have, once its manifest declares permissions.
 
         Raises:
             WiringError: If somebody provides it already.
         """
         if factory is None:
-            self.services.value(service, value, name=name)
+            self.services.value(service, value, name=name, permission=permission)
         else:
-            self.services.factory(service, factory, name=name)
+            self.services.factory(service, factory, name=name, permission=permission)
 
     def add_hookspecs(self, namespace: object) -> None:
         """Bring in pluggy hook specifications that others may implement.

@@ -5,6 +5,7 @@ Owns the names; who listens to a type is the bus's business.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, final
@@ -46,16 +47,30 @@ class Pattern:
         True
     """
 
-    __slots__ = ("_regex", "text")
+    __slots__ = ("_longest", "_regex", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._longest = text.count(".") + 2
         kinds = {"*": r"[^.]+", "**": r".+"}
         self._regex = re.compile(r"\.".join(kinds.get(part, re.escape(part)) for part in text.split(".")))
 
     def matches(self, name: str) -> bool:
         """Tell whether a wire name is meant."""
         return self._regex.fullmatch(name) is not None
+
+    def covers(self, target: str) -> bool:
+        """Tell whether everything that a wire name or another pattern means is meant here, too.
+
+        Example:
+            >>> Pattern("order.**").covers("order.*"), Pattern("order.*").covers("order.**")
+            (True, False)
+        """
+        # '*' stands for any one segment, for no other wildcard can match it. A '**' is tried with every length up to
+        # one more segment than this pattern has: then one of its own '**' took two, and takes any number.
+        runs = [(".".join("*" * count) for count in range(1, self._longest + 1)) if part == "**" else (part,)
+                for part in target.split(".")]  # fmt: skip
+        return all(self.matches(".".join(sample)) for sample in itertools.product(*runs))
 
 
 @final

@@ -88,6 +88,9 @@ class Services(Asking):
         Args:
             owner: The plugin. Once it has left, everything here raises PluginGoneError.
 
+        Raises:
+            PermissionDeniedError: If this is itself the view of a plugin that may not act for others.
+
         Example:
             >>> from plugbus.owner import Owner
             >>> services = Services()
@@ -95,10 +98,18 @@ class Services(Asking):
             >>> services.view(Owner("shop")).get(list)
             ['shop']
         """
+        if self._owner is not None:
+            self._owner.check_acting_for(owner)
         return self._seen_by(self._container, owner)
 
     def value(
-        self, type_: TypeForm[T], instance: T, *, name: str | None = None, names: Iterable[str] = ()
+        self,
+        type_: TypeForm[T],
+        instance: T,
+        *,
+        name: str | None = None,
+        names: Iterable[str] = (),
+        permission: str | None = None,
     ) -> Registration:
         """Provide an object that is there already; its clean-up is the caller's own business.
 
@@ -107,6 +118,10 @@ class Services(Asking):
             instance: The service.
             name: Sets it apart from others of its type (``Named``), and is a name for un-annotated parameters.
             names: Further names for un-annotated parameters.
+            permission: What a plugin that asks for it must have, once its manifest declares permissions.
+
+        Raises:
+            ValueError: If *permission* is no name.
 
         Example:
             >>> services = Services()
@@ -115,7 +130,7 @@ class Services(Asking):
             3
         """
         owner = self._asker()
-        provider = Provider(*_key(type_, name), _all(name, names), value=instance, owner=owner)
+        provider = Provider(*_key(type_, name), _all(name, names), value=instance, owner=owner, permission=permission)
         return Registration(self._container, provider, owner)
 
     def factory(
@@ -126,6 +141,7 @@ class Services(Asking):
         name: str | None = None,
         names: Iterable[str] = (),
         scope: Lifetime = "app",
+        permission: str | None = None,
     ) -> Registration:
         """Provide what a factory builds, on first use and once per scope.
 
@@ -141,9 +157,10 @@ class Services(Asking):
             names: Further names for un-annotated parameters.
             scope: ``"app"``: one for all. ``"plugin"``: one for each plugin that asks, closed with it; its
                 factory may take ``owner: Owner``, the one who asks.
+            permission: What a plugin that asks for it must have, once its manifest declares permissions.
 
         Raises:
-            ValueError: If there is no such scope.
+            ValueError: If there is no such scope, or *permission* is no name.
 
         Example:
             >>> services = Services()
@@ -158,7 +175,9 @@ class Services(Asking):
                 f"services.factory({label(type_)}, {factory!r}): is no factory; services.value takes values"
             )
         owner = self._asker()
-        provider = Provider(*_key(type_, name), _all(name, names), factory=factory, scope=scope, owner=owner)
+        provider = Provider(
+            *_key(type_, name), _all(name, names), factory=factory, scope=scope, owner=owner, permission=permission
+        )
         return Registration(self._container, provider, owner)
 
     def override(self, type_: TypeForm[T], replacement: object, *, name: str | None = None) -> Override:
@@ -190,8 +209,9 @@ class Services(Asking):
         factory = replacement if _is_factory(replacement) else None
         names = target.names if target else _all(parameter.named, ())
         provider = Provider(
-            parameter.type, parameter.named, names, factory=factory, value=replacement, scope=scope, owner=owner
-        )
+            parameter.type, parameter.named, names, factory=factory, value=replacement, scope=scope, owner=owner,
+            permission=target.permission if target else None,
+        )  # fmt: skip
         return Override(self._container, provider, target)
 
     def check(self, targets: Iterable[tuple[str, Callable[..., Any], int, Owner | None]] = ()) -> list[Problem]:

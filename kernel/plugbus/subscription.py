@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from plugbus._chain.breaking import BreakerState
+    from plugbus.event_types import EventType
     from plugbus.options import Kind, Options, Target
     from plugbus.owner import Owner
 
@@ -93,6 +94,16 @@ class Subscription:
     def active(self) -> bool:
         """Whether it hears events: not closed, and its plugin has booted."""
         return not self.closed and self.owner.active
+
+    def may_hear(self, declared: EventType, name: str | None = None) -> bool:
+        """Whether its plugin may hear an event.
+
+        Args:
+            declared: The type of the event.
+            name: The wire name, where the type does not say it.
+        """
+        permits = self.owner.permits
+        return permits is None or permits.may_hear(declared, name)
 
     @property
     def inside(self) -> bool:

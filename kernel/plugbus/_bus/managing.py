@@ -67,7 +67,10 @@ class Managing(BusState):
 
         Raises:
             TypeError: If one of the two methods is not there.
+            PermissionDeniedError: If the plugin that this view belongs to may not hear everything.
         """
+        if self._owner.permits is not None:
+            self._owner.permits.check_subscribe(object)
         for method in ("enter", "leave"):
             if not callable(getattr(instrument, method, None)):
                 raise TypeError(f"instrument({instrument!r}): it has no method {method!r}; see plugbus.Instrument")
@@ -127,7 +130,11 @@ class Managing(BusState):
         Args:
             owner: A plugin.
             services: Where further parameters of its subscribers come from; those of this view unless given.
+
+        Raises:
+            PermissionDeniedError: If this is itself the view of a plugin that may not act for others.
         """
+        self._owner.check_acting_for(owner)
         with self._core.lock:
             self._core.book.enlist(owner)
         view = object.__new__(type(self))

@@ -13,14 +13,18 @@ __all__ = ("BusState",)
 
 
 class BusState:
-    """The attributes of a bus; the chains are the core's own dictionaries, so that an emit looks up in one step."""
+    """The attributes of a bus; the chains are the core's own dictionaries, so that an emit looks up in one step.
+
+    So what a plugin may publish is asked for when a chain is not there yet, and never again.
+    """
 
     __slots__ = ("_acalls", "_aemits", "_calls", "_core", "_emits", "_owner", "_services")
 
     def _share(self, core: Core, owner: Owner, services: Services | None) -> None:
         self._core, self._owner, self._services = core, owner, services
-        self._emits, self._aemits = core.compiled["emit"], core.compiled["aemit"]
-        self._calls, self._acalls = core.compiled["call"], core.compiled["acall"]
+        tables = core.tables.of(owner)
+        self._emits, self._aemits = tables["emit"], tables["aemit"]
+        self._calls, self._acalls = tables["call"], tables["acall"]
 
     def _depart(self) -> None:
         """Leave with the owner: its types too; and find no chain any more, so that every emit is refused."""

@@ -67,6 +67,7 @@ class Subscribing(BusState):
         Raises:
             SubscriptionError: If it cannot work: parameters, annotations, options.
             OrderCycleError: If ``before`` and ``after`` contradict each other; nothing has changed then.
+            PermissionDeniedError: If the plugin that this view belongs to may not hear all that *events* means.
             PluginGoneError: If the plugin that this view belongs to has left.
         """
         return self._subscribe("listener", events, listener, Options.of(**options))
@@ -95,6 +96,7 @@ class Subscribing(BusState):
         Raises:
             SubscriptionError: If it cannot work.
             OrderCycleError: As :meth:`listen`.
+            PermissionDeniedError: As :meth:`listen`.
 
         Example:
             >>> from plugbus import EventBus
@@ -131,6 +133,7 @@ class Subscribing(BusState):
 
         Raises:
             DuplicateHandlerError: If the request (and key) has a handler already.
+            PermissionDeniedError: As :meth:`listen`.
             SubscriptionError: If it cannot work, or the type is an event.
         """
         return self._subscribe("handler", request, handler, Options.of(**options))
@@ -143,6 +146,9 @@ class Subscribing(BusState):
         if self._owner.gone:
             raise PluginGoneError(self._owner.id, f"bus.subscribe({kind})")
         targets = checked_targets(flatten([events]), kind, self._core.registry)
+        if self._owner.permits is not None:
+            for target in targets:
+                self._owner.permits.check_subscribe(target)
         known = known_types(targets, self._core.registry)
         ready = prepare(kind, call, known, options, self._owner, self._services)
         subscription = self._core.subscribe(kind, targets, options, self._owner, ready)
@@ -190,6 +196,7 @@ class Subscribing(BusState):
 
         Raises:
             ValueError: If *max_buffer* or *overflow* is not possible.
+            PermissionDeniedError: On entering, as :meth:`listen`.
         """
         targets = checked_targets(flatten([events]), "observer", self._core.registry)
 
@@ -242,6 +249,7 @@ class Subscribing(BusState):
 
         Raises:
             TimeoutError: If there was none in time.
+            PermissionDeniedError: As :meth:`listen`.
         """
         with anyio.fail_after(timeout_seconds):
             async with self.stream(events, where=where, key=key, max_buffer=1, overflow="drop_newest") as found:

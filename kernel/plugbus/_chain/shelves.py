@@ -93,14 +93,15 @@ class Shelves:
                 yield shelf
 
     def hearing(self, declared: EventType, key: object = ABSENT, name: str | None = None) -> list[Subscription]:
-        """Return the active subscriptions that hear an event.
+        """Return the active subscriptions that hear an event, and whose plugins may.
 
         Args:
             declared: Its type.
             key: Its key value; without one, only those that do not filter by key; ``ANY`` for all of them.
             name: Its wire name, where the type does not say it.
         """
-        return [subscription for subscription in self.on_shelves(declared, key, name) if subscription.active]
+        found = self.on_shelves(declared, key, name)
+        return [subscription for subscription in found if subscription.active and subscription.may_hear(declared, name)]
 
     def on_shelves(self, declared: EventType, key: object = ABSENT, name: str | None = None) -> list[Subscription]:
         """Do the same for those that wait for their plugin to boot, too."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from plugbus._errors.base import close_names
 from plugbus._kernel.hooks import hookspec_problems
 from plugbus._kernel.misspelt import misspelt
+from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import Read, read
 from plugbus._kernel.rehearsal import Rehearsal
 from plugbus.errors import KernelStartError, Problem, WiringError
@@ -41,6 +42,7 @@ def check(runtime: Runtime) -> list[Problem]:
     try:
         problems = [*_records(rehearsal.units.values()), *rehearsal.problems(), *_missing(found, rehearsal.units)]
         problems += [*_unused_tables(found.config, rehearsal.units), *_forbidden_imports(rehearsal.units.values())]
+        problems += grant_problems(found.permitting, rehearsal.units)
     finally:
         rehearsal.close()
     return list(dict.fromkeys(problems))
@@ -50,6 +52,7 @@ def _live(runtime: Runtime, preparation: Preparation) -> Iterator[Problem]:
     yield from _records(runtime.units.values())
     yield from preparation.problems
     yield from _unused_tables(preparation.config, runtime.units)
+    yield from grant_problems(preparation.permitting, runtime.units)
     yield from runtime.services.check()
     yield from runtime.bus.problems()
     yield from misspelt(runtime.bus.subscriptions(), runtime.bus.types(), runtime.units.values())

@@ -10,19 +10,49 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Annotated, Any, Final, TypeAlias, final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from plugbus.errors import KernelStartError, Problem
-from plugbus.manifest import check_id, plugin_key
+from plugbus.manifest import Patterns, check_id, plugin_key
 
-__all__ = ("Allowed", "Config", "ConfigSource", "KernelTable", "allowed", "read_config", "split_names")
+__all__ = (
+    "Allowed",
+    "Config",
+    "ConfigSource",
+    "Grant",
+    "KernelTable",
+    "allowed",
+    "read_config",
+    "read_grants",
+    "split_names",
+)
 
 ConfigSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | None
 
 ENABLED_VARIABLE: Final = "PLUGBUS_ENABLED"
 PLUGINS_VARIABLE: Final = "PLUGBUS_PLUGINS"
+
+
+class Grant(BaseModel):
+    """What the operator grants one plugin; a field that is not there stays as the manifest declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    publishes: Patterns | None = None
+    subscribes: Patterns | None = None
+    permissions: Patterns | None = None
+
+
+def _by_key(grants: Mapping[str, Grant]) -> dict[str, Grant]:
+    found = {plugin_key(check_id(name)): grant for name, grant in grants.items()}
+    if len(found) != len(grants):
+        raise ValueError("a plugin is there twice: '-' and '_' are the same in a plugin id")
+    return found
+
+
+Grants: TypeAlias = Annotated[Mapping[str, Grant], AfterValidator(_by_key)]
 
 
 class KernelTable(BaseModel):
@@ -34,6 +64,8 @@ class KernelTable(BaseModel):
     enabled: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     plugin_dirs: tuple[str, ...] = ()
+    grants: Grants = {}
+    strict: bool = False
 
 
 @final
@@ -72,6 +104,20 @@ def read_config(given: ConfigSource) -> Config:
     except (OSError, ValueError) as error:
         raise KernelStartError([Problem(str(path), f"{type(error).__name__}: {error}")]) from error
     return _checked(data, str(path), is_file=True, folder=path.parent)
+
+
+def read_grants(given: Mapping[str, Any]) -> Mapping[str, Grant]:
+    """Read the grants that are given as an argument, by the plugins' keys.
+
+    Raises:
+        KernelStartError: If they are not of this shape; it lists all problems.
+    """
+    try:
+        return TypeAdapter(Grants).validate_python(given)
+    except ValidationError as error:
+        hint = f"a grant is a table with {list(Grant.model_fields)}, each a list of names or patterns"
+        told = [Problem(".".join(map(str, ("grants", *item["loc"]))), item["msg"], hint) for item in error.errors()]
+        raise KernelStartError(told) from error
 
 
 def _checked(data: Mapping[str, Any], origin: str, *, is_file: bool, folder: Path) -> Config:

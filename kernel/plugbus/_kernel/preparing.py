@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from plugbus._errors.base import close_names
-from plugbus._kernel.config import Allowed, Config, ConfigSource, read_config
+from plugbus._kernel.config import Allowed, Config, ConfigSource, read_config, read_grants
 from plugbus._kernel.discovery import Source, discover, refused
 from plugbus._kernel.loading import Roll, find_events, missing_enabled
+from plugbus._kernel.permitting import Permitting, permit_problems
 from plugbus._kernel.resolve import resolve
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes, wiring_problems
@@ -39,6 +40,8 @@ class KernelOptions:
     required: tuple[str, ...]
     plugin_dirs: tuple[Path, ...]
     config: ConfigSource
+    grants: Mapping[str, Any]
+    strict: bool
     checked: bool
     boot_timeout_seconds: float
     drain_seconds: float
@@ -54,6 +57,7 @@ class Read:
     sources: Sequence[Source]
     allow: Allowed
     required: tuple[str, ...]
+    permitting: Permitting
 
 
 def read(options: KernelOptions) -> Read:
@@ -67,7 +71,8 @@ def read(options: KernelOptions) -> Read:
     folders = [*options.plugin_dirs, *(config.folder / folder for folder in config.kernel.plugin_dirs)]
     sources, allow = discover(options.plugins, options.enabled, folders, config, environ)
     plugbus_version()
-    return Read(config, environ, sources, allow, (*options.required, *config.kernel.required))
+    given = Permitting((read_grants(options.grants), config.kernel.grants), options.strict or config.kernel.strict)
+    return Read(config, environ, sources, allow, (*options.required, *config.kernel.required), given)
 
 
 @lru_cache(maxsize=1)
@@ -100,6 +105,11 @@ class Preparation:
     def config(self) -> Config:
         """The configuration that was read."""
         return self._around.config
+
+    @property
+    def permitting(self) -> Permitting:
+        """What the operator says about permissions."""
+        return self._around.permitting
 
     def unit(self, source: Source) -> Unit:
         """Return the plugin at a source, before it is imported."""
@@ -140,6 +150,9 @@ class Preparation:
                 unit.owner.own(partial(self._settings_types.leave, unit), what="settings")
         problems = wiring_problems(ordered, self._around.services)
         self.problems = problems.pop("", [])
+        for unit in ordered:
+            if denied := permit_problems(unit):
+                problems.setdefault(unit.id, []).extend(denied)
         for unit in ordered:
             if unit.id in problems:
                 _fail_wiring(unit, problems[unit.id])

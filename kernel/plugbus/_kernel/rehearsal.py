@@ -49,7 +49,9 @@ class Rehearsal:
         self._bus = EventBus()
         self._hooks = Registry()
         runtime.provide_clock()
-        around = Surroundings(self._bus, runtime.services, self._hooks, found.config, found.environ, runtime.make_tasks)
+        around = Surroundings(
+            self._bus, runtime.services, self._hooks, found.config, found.environ, found.permitting, runtime.make_tasks
+        )
         self.units: dict[str, Unit] = {}
         self._preparation = Preparation(around, self.units, runtime.settings_types, found.allow)
         units = [self._preparation.unit(source) for source in found.sources]

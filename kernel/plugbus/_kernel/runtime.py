@@ -21,6 +21,7 @@ from plugbus._kernel.discovery import source_of
 from plugbus._kernel.fleet import Fleet
 from plugbus._kernel.hooks import Registry
 from plugbus._kernel.loading import load_all_in_threads
+from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import KernelOptions, Preparation, Read, read, required_problems
 from plugbus._kernel.resolve import dependents
 from plugbus._kernel.unit import Surroundings, Unit
@@ -115,7 +116,9 @@ class Runtime:
     def surroundings(self, found: Read) -> Surroundings:
         """Return what all plugins share, once the configuration is read."""
         self.provide_clock()
-        return Surroundings(self.bus, self.services, self.hooks, found.config, found.environ, self.make_tasks)
+        return Surroundings(
+            self.bus, self.services, self.hooks, found.config, found.environ, found.permitting, self.make_tasks
+        )
 
     def provide_clock(self) -> None:
         """Provide the system's clock, unless the host has provided one."""
@@ -143,6 +146,8 @@ class Runtime:
             absent = prepare.absent()
             await load_all_in_threads(absent, limits.boot_timeout_seconds)
             prepare.enter(absent)
+            for problem in grant_problems(found.permitting, self.units):
+                plugin_logger("host").warning("a grant has no effect", problem=str(problem))
             await self._boot(entered)
             self._insist()
         await fleet.announce_ready(tuple(self.units.values()))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from plugbus._kernel.definition import Definition
     from plugbus._kernel.discovery import Loaded, Source
     from plugbus._kernel.hooks import Registry
+    from plugbus._kernel.permitting import Permitting
     from plugbus.bus import EventBus
     from plugbus.manifest import Manifest
     from plugbus.services import Services
@@ -47,6 +48,7 @@ class Surroundings:
     hooks: Registry
     config: Config
     environ: Mapping[str, str]
+    permitting: Permitting
     make_tasks: Callable[[Unit], Tasks]
 
 
@@ -169,7 +171,8 @@ class Unit:
         self.loaded = loaded
         self.targets = tuple(targets_of(loaded.definition))
         self.id = loaded.definition.manifest.id
-        self.owner = Owner(self.id, manifest=loaded.definition.manifest)
+        grants = self.surroundings.permitting.for_plugin(self.id)
+        self.owner = Owner(self.id, manifest=loaded.definition.manifest, grants=grants)
         self.owner.active = False
 
     def forget(self) -> None:

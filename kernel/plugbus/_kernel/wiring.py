@@ -68,7 +68,9 @@ class SettingsTypes:
 def provide(unit: Unit, service: Service, call: Callable[..., Any]) -> Registration:
     """Register what a plugin provides, as the plugin's own."""
     provided = service.provided
-    return unit.services.factory(service.type, call, names=(provided.name,), scope=provided.scope)
+    return unit.services.factory(
+        service.type, call, names=(provided.name,), scope=provided.scope, permission=provided.permission
+    )
 
 
 def wiring_problems(units: Sequence[Unit], services: Services) -> dict[str, list[Problem]]:

@@ -53,6 +53,7 @@ class Asking:
         Raises:
             WiringError: If it, or something it needs, cannot be provided; nothing was built.
             ServiceError: If an async factory is needed; nothing was built. Or if the container is closed.
+            PermissionDeniedError: If it is tied to a permission that the owner of this view has not.
             PluginGoneError: If the owner of this view has left.
 
         Example:
@@ -76,6 +77,7 @@ class Asking:
         Raises:
             WiringError: If it, or something it needs, cannot be provided; nothing was built.
             ServiceError: If the container is closed.
+            PermissionDeniedError: If it is tied to a permission that the owner of this view has not.
             PluginGoneError: If the owner of this view has left.
 
         Example:
@@ -120,6 +122,7 @@ class Asking:
         Raises:
             WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
             ServiceError: If an async factory is needed; nothing was built. Or if the container is closed.
+            PermissionDeniedError: If one is tied to a permission that the owner has not.
             PluginGoneError: If the owner has left.
 
         Example:
@@ -147,6 +150,7 @@ class Asking:
         Raises:
             WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
             ServiceError: If the container is closed.
+            PermissionDeniedError: If one is tied to a permission that the owner has not.
             PluginGoneError: If the owner has left.
 
         Example:
@@ -163,6 +167,8 @@ class Asking:
         return _bound(call, await self._container.afill(call, parameters, self._asker(owner)))
 
     def _asker(self, owner: Owner | None = None) -> Owner | None:
+        if owner is not None and self._owner is not None:
+            self._owner.check_acting_for(owner)
         owner = owner or self._owner
         if owner is not None and owner.gone:
             raise PluginGoneError(owner.id, "its services")

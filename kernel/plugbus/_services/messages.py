@@ -11,7 +11,7 @@ from plugbus._services.keys import label, place
 from plugbus._services.parameters import Parameter
 from plugbus._services.providers import Provider
 from plugbus._services.registry import Registry
-from plugbus.errors import Problem
+from plugbus.errors import PermissionDeniedError, Problem
 
 __all__ = (
     "ambiguous",
@@ -20,6 +20,7 @@ __all__ = (
     "hint_for",
     "missing",
     "not_by_name",
+    "not_permitted",
     "same_thing",
     "too_short",
     "where_is",
@@ -102,6 +103,12 @@ def cycle(path: Sequence[Provider]) -> Problem:
 def not_by_name(where: Where, parameter: Parameter) -> Problem:
     """A service for a parameter that only a position can fill."""
     return Problem(where_is(where, parameter), "a positional-only parameter cannot be injected", "take the `/` away")
+
+
+def not_permitted(where: Where, parameter: Parameter, wanted: Provider, error: PermissionDeniedError) -> Problem:
+    """A service that is tied to a permission which the plugin has not."""
+    what, _, hint = str(error).partition("\nHint: ")
+    return Problem(where_is(where, parameter), f"{what.rstrip('.')}, which {wanted.label} is tied to", hint.rstrip("."))
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:

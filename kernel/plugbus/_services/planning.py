@@ -13,7 +13,7 @@ from plugbus._services.annotations import BY_NAME
 from plugbus._services.parameters import Parameter
 from plugbus._services.providers import LIFETIMES, Provider
 from plugbus._services.stores import ABSENT, Claim, Store
-from plugbus.errors import Problem
+from plugbus.errors import PermissionDeniedError, Problem
 from plugbus.owner import Owner
 
 if TYPE_CHECKING:
@@ -154,10 +154,27 @@ class Planner:
             if not self._dry or not messages.same_thing(found):  # check tells of duplicates once for all
                 self.problems.append(messages.ambiguous(where, parameter, found))
             return None
+        if provider.permission is not None and not self._permitted(where, parameter, provider, reader or asker):
+            return None
         if asker is None and LIFETIMES[provider.scope] > LIFETIMES["app"]:
             self.problems.append(messages.too_short(where, parameter, provider, reader))
             return None
         return self.visit(provider, asker)
+
+    def _permitted(
+        self, where: messages.Where, parameter: Parameter, provider: Provider, reader: Provider | Owner | None
+    ) -> bool:
+        """Tell whether whoever reads a service may: a factory for its own plugin, whoever it builds for."""
+        owner = reader.owner if isinstance(reader, Provider) else reader
+        try:
+            if owner is not None and owner.permits is not None and provider.permission is not None:
+                owner.permits.check_use(provider.permission)
+        except PermissionDeniedError as error:
+            if not self._dry:
+                raise
+            self.problems.append(messages.not_permitted(where, parameter, provider, error))
+            return False
+        return True
 
     def _without_provider(self, where: messages.Where, parameter: Parameter, asker: Owner | None) -> Fixed | None:
         built_in = self._container.built_in(parameter, asker)

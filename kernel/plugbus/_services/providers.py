@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
+from plugbus._permits import checked_permission
 from plugbus._services.closing import Exit
 from plugbus._services.keys import label, place, underlying
 from plugbus._services.parameters import Parameter, parameters_of
@@ -44,6 +45,7 @@ class Provider:
         "name",
         "names",
         "owner",
+        "permission",
         "scope",
         "stores",
         "type",
@@ -60,9 +62,11 @@ class Provider:
         value: object = None,
         scope: Lifetime = "app",
         owner: Owner | None = None,
+        permission: str | None = None,
     ) -> None:
         self.type, self.name, self.names = type_, name, names
         self.factory, self.value, self.owner = factory, value, owner
+        self.permission = checked_permission(permission)
         self.scope: Lifetime = scope
         self.kind: Kind = "value" if factory is None else _kind(factory)
         self.closed = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,19 @@ def test_check_tells_programs_the_same(plugbus) -> None:
     ended = plugbus("check", "shop:wrong", "--json")
 
     assert [problem["fatal"] for problem in json.loads(ended.out)] == [True, False]
+
+
+def test_check_tells_who_does_what_it_may_not(plugbus, folder: Path) -> None:
+    """Before anything boots; a grant in the plugbus.toml narrows what a manifest declares."""
+    (folder / "plugbus.toml").write_text(
+        '[kernel]\nplugins = ["shop:Shop"]\n[kernel.grants.shop]\nsubscribes = ["shop.order"]\n'
+    )
+    ended = plugbus("check")
+
+    assert ended.code == 1
+    assert ended.out.count("problem: ") == 2
+    assert "plugin 'shop', listener Shop.guard: plugin 'shop' may not subscribe 'shop.ordered'" in ended.out
+    assert "plugin 'shop', observer Shop.note: plugin 'shop' may not subscribe 'shop.ordered'" in ended.out
 
 
 # ----------------------------------------------------------------------------------------------------------- plugins
