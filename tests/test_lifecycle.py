@@ -610,3 +610,77 @@ async def test_hooks_of_a_native_plugin_run_at_their_phase() -> None:
         pass
 
     assert TRACE == ["boot native", "shutdown"]
+
+
+@pytest.mark.parametrize("cancelled_in", ["on_ready", "PluginReady"])
+async def test_a_load_that_is_cancelled_leaves_nothing(cancelled_in: str) -> None:
+    """Whoever was told that the plugin is ready is told that it left; everybody else never hears of it."""
+    reached, told = anyio.Event(), []
+
+    async def hang() -> None:
+        reached.set()
+        await anyio.sleep_forever()
+
+    class Late(plugin("late")):
+        @provides
+        def database(self) -> Database:
+            return Database()
+
+        @observes(Tick)
+        async def see(self, event: Tick) -> None:
+            TRACE.append("heard")
+
+        async def on_ready(self) -> None:
+            if cancelled_in == "on_ready" and not reached.is_set():
+                await hang()
+
+    async with Kernel() as kernel:
+
+        async def note(event: PluginReady | PluginUnloaded) -> None:
+            told.append(type(event))
+            if cancelled_in == "PluginReady" and not reached.is_set():
+                await hang()
+
+        kernel.bus.observe([PluginReady, PluginUnloaded], note)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(kernel.load, Late)
+            with fail_after(5):
+                await reached.wait()
+            assert kernel.plugins["late"].state == "ready"
+            tasks.cancel_scope.cancel()
+
+        await kernel.bus.aemit(Tick())
+        record = kernel.plugins["late"]
+        assert (record.state, record.reason) == ("stopped", "its load was cancelled")
+        assert TRACE == ["late boots", "late stops"]
+        assert told == ([] if cancelled_in == "on_ready" else [PluginReady, PluginUnloaded])
+        assert not kernel.services.has(Database)
+
+        assert (await kernel.load(Late)).state == "ready"
+        await kernel.bus.aemit(Tick())
+        assert TRACE == ["late boots", "late stops", "late boots", "heard"]
+        assert told[-1] is PluginReady
+
+
+async def test_a_load_that_is_cancelled_takes_those_along_that_need_it_by_now() -> None:
+    """They are ready, and what they need is not to stay."""
+    reached, told = anyio.Event(), []
+
+    async def hang(self: Plugin) -> None:
+        reached.set()
+        await anyio.sleep_forever()
+
+    async with Kernel() as kernel:
+        kernel.bus.observe(PluginUnloaded, lambda event: told.append(event.plugin))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(kernel.load, plugin("late", on_ready=hang))
+            with fail_after(5):
+                await reached.wait()
+            await kernel.load(plugin("above", "late"))
+            tasks.cancel_scope.cancel()
+
+        assert {name: record.state for name, record in kernel.plugins.items()} == {
+            "late": "stopped",
+            "above": "stopped",
+        }
+        assert (TRACE[-2:], told) == (["above stops", "late stops"], ["above"])

@@ -135,7 +135,7 @@ class Kernel:
         await self._life.end()
 
     async def load(self, spec: object) -> PluginRecord:
-        """Load one more plugin while the kernel runs; as :meth:`Plugins.load`.
+        """Load one more plugin while the kernel runs; as :meth:`Plugins.load`. Cancelled, it leaves nothing running.
 
         Args:
             spec: What ``Kernel(plugins=[...])`` takes; or the id of a plugin that is known and not ready.

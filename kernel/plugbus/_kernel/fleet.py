@@ -133,6 +133,7 @@ class Fleet:
         """Log and announce what has become of a plugin that was to boot."""
         manifest = unit.manifest
         if unit.is_up and manifest is not None:
+            unit.announced = True
             await self.announce(PluginReady(plugin=unit.id, version=manifest.version, boot_seconds=unit.boot_seconds))
         elif unit.state in {PluginState.FAILED, PluginState.BLOCKED}:
             if unit.error is None:
@@ -182,6 +183,24 @@ class Fleet:
         for unit in units:
             await self.stop(unit, seconds)
             await self.announce(PluginUnloaded(plugin=unit.id))
+
+    async def roll_back(self, unit: Unit, seconds: float) -> None:
+        """Shut a plugin down whose load was cancelled after it had booted, with those that need it by now.
+
+        Args:
+            unit: The plugin.
+            seconds: As for :meth:`stop`, and for those who are told.
+        """
+        if not unit.is_up:
+            return
+        leaving = [*dependents(unit, self.ready), unit]
+        for other in leaving:
+            await self.stop(other, seconds)
+        unit.reason = "; ".join(filter(None, ("its load was cancelled", unit.reason)))
+        with anyio.move_on_after(seconds):
+            for other in leaving:
+                if other.announced:
+                    await self.announce(PluginUnloaded(plugin=other.id))
 
 
 def _as_plugin_error(unit: Unit, error: BaseException, phase: str = "") -> PluginError:

@@ -199,7 +199,13 @@ class Runtime:
                 unit.forget()
                 raise PluginLoadError(unit.id, f"it is loaded already, from {known.source.label}")
             await self._boot(prepare.enter([unit]))
-        await fleet.announce_ready([unit])
+        try:
+            await fleet.announce_ready([unit])
+        except BaseException:  # cancelled: nobody would ever be told that it is ready
+            with anyio.CancelScope(shield=True):
+                async with self._change():
+                    await fleet.roll_back(unit, self.options.drain_seconds)
+            raise
         if not unit.is_up:
             raise unit.error if isinstance(unit.error, PluginError) else PluginLoadError(unit.id, unit.reason)
         return unit

@@ -69,12 +69,13 @@ class Unit:
         body: The plugin object, once it is built.
         parts: What was brought in while it registers; ``None`` once that is over.
         phase: What it is doing at this moment, for messages.
+        announced: Whether ``PluginReady`` was emitted for it.
         steps: What is to be called at each phase of its life.
         settings: Its validated settings, if it has a schema for them.
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_services", "_tasks", "body", "boot_seconds", "error", "events", "follows",
+        "__weakref__", "_bus", "_services", "_tasks", "announced", "body", "boot_seconds", "error", "events", "follows",
         "id", "loaded", "needs", "owner", "parts", "phase", "reason", "root", "settings", "source", "state", "steps",
         "surroundings", "targets",
     )  # fmt: skip
@@ -89,6 +90,7 @@ class Unit:
         self.reason = ""
         self.error: BaseException | None = None
         self.boot_seconds = 0.0
+        self.announced = False
         self.needs: dict[Unit, str] = {}
         self.follows: dict[Unit, str] = {}
         self.root: tuple[tuple[str, ...], Unit] | None = None
