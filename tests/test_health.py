@@ -169,3 +169,22 @@ async def test_disabled_plugins_and_those_that_were_unloaded_do_not_count(monkey
     async with Kernel(plugins=[plugin("a", Health()), plugin("b", Health())]) as kernel:
         await kernel.unload("b")
         assert await kernel.health() == KernelHealth(status="up")
+
+
+async def test_a_task_that_exits_leaves_the_kernel_and_the_others_running() -> None:
+    """It is recorded as that task's crash, and shows in its plugin's health."""
+
+    class Exits(Plugin, id="exits"):
+        async def on_ready(self, tasks) -> None:
+            await tasks.start(self.leave, name="leaver").wait()
+
+        async def leave(self) -> None:
+            raise SystemExit(3)
+
+    class Works(Plugin, id="works"): ...
+
+    async with Kernel(plugins=[Exits, Works]) as kernel:
+        health = await kernel.health()
+
+        assert (health.plugins["exits"].status, health.plugins["exits"].tasks_crashed) == ("degraded", ("leaver",))
+        assert health.plugins["works"].status == "up"

@@ -138,6 +138,106 @@ async def test_a_crash_is_told() -> None:
     assert told == [("feed", "peer gone")] * 3
 
 
+class Odd(BaseException):
+    """Neither an error nor an interrupt."""
+
+
+BASE_EXCEPTIONS = [SystemExit(3), Odd("odd"), GeneratorExit(), BaseExceptionGroup("both", [SystemExit(3), OSError()])]
+
+
+@pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=repr)
+@pytest.mark.parametrize("sync", [False, True])
+async def test_whatever_work_raises_is_its_own_crash(error: BaseException, sync: bool) -> None:
+    """``sys.exit()`` in one plugin's task ends that task, and nobody else's."""
+
+    async def work() -> None:
+        raise error
+
+    def sync_work() -> None:
+        raise error
+
+    async with running_tasks() as tasks:
+        other = tasks.start(anyio.Event().wait)
+        handle = tasks.start(sync_work if sync else work, name="odd")
+        await handle.wait()
+        await anyio.wait_all_tasks_blocked()
+
+        assert (handle.state, handle.error, other.state) == ("crashed", error, "running")
+        assert [crashed.name for crashed in tasks.statistics().crashed] == ["odd"]
+
+
+async def test_work_that_exits_is_restarted_as_after_any_crash() -> None:
+    outcomes = [SystemExit(), None]
+
+    async def exits() -> None:
+        if outcome := outcomes.pop(0):
+            raise outcome
+
+    async with running_tasks(clock=FakeClock()) as tasks:
+        handle = tasks.start(exits, restart=AT_ONCE)
+        await handle.wait()
+
+    assert (handle.state, handle.starts) == ("finished", 2)
+
+
+async def test_a_cancellation_that_is_the_works_own_is_a_crash() -> None:
+    """As of a future that somebody else cancelled; the work itself was not."""
+
+    async def work() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await checkpoint()
+            except BaseException as error:
+                kept.append(error)
+                raise
+        raise kept[0]
+
+    kept: list[BaseException] = []
+    async with running_tasks() as tasks:
+        handle = tasks.start(work)
+        await handle.wait()
+
+    assert handle.state == "crashed"
+
+
+async def test_work_with_a_task_group_of_its_own_is_cancelled_as_a_whole() -> None:
+    """Trio hands on the cancellations of several tasks as a group, which is no crash."""
+
+    async def work() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(anyio.Event().wait)
+
+    async with running_tasks() as tasks:
+        handle = tasks.start(work)
+        await anyio.wait_all_tasks_blocked()
+        handle.cancel()
+        await handle.wait()
+
+    assert (handle.state, handle.error) == ("cancelled", None)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_an_interrupt_is_the_processes_and_passes(backend: str, grouped: bool) -> None:
+    async def work() -> None:
+        if not grouped:
+            raise KeyboardInterrupt
+        raise BaseExceptionGroup("both", [KeyboardInterrupt(), OSError()])
+
+    async def main() -> None:
+        async with running_tasks() as tasks:
+            await tasks.start(work).wait()
+            await anyio.Event().wait()
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        anyio.run(main, backend=backend)
+
+    group = caught.value if isinstance(caught.value, BaseExceptionGroup) else None
+    assert group is None or group.subgroup(KeyboardInterrupt) is not None
+
+
 async def test_failing_to_tell_of_a_crash_is_noted_on_it() -> None:
     def no_log(handle: TaskHandle, error: Exception) -> None:
         raise ValueError("disk full")
@@ -309,23 +409,6 @@ async def test_a_cancelled_group_leaves_nothing_alive() -> None:
         group.cancel_scope.cancel()
 
     assert (handle.state, tasks.statistics().alive) == ("cancelled", ())
-
-
-class Interrupt(BaseException):
-    """As KeyboardInterrupt, which pytest would take for its own."""
-
-
-async def test_an_interrupt_is_no_crash() -> None:
-    """It ends the program, as it would anywhere."""
-
-    async def interrupted() -> None:
-        raise Interrupt
-
-    with pytest.raises(BaseExceptionGroup) as caught:
-        async with anyio.create_task_group() as group:
-            Tasks(group).start(interrupted)
-
-    assert caught.value.subgroup(Interrupt)
 
 
 async def test_a_sync_function_runs_in_a_thread() -> None:

@@ -30,7 +30,7 @@ class TaskStatistics(NamedTuple):
     name: str
     state: TaskState
     starts: int
-    error: Exception | None
+    error: BaseException | None
 
 
 @final
@@ -68,6 +68,7 @@ class TaskThread:
     def __init__(self, call: Callable[[], object], count: Callable[[int], None]) -> None:
         self._call, self._count = call, count
         self.result: object = None  # not returned: trio takes a coroutine for a mistake
+        self.error: BaseException | None = None
         self._lock = threading.Lock()
         self._running = self._left = False
 
@@ -76,6 +77,8 @@ class TaskThread:
             self._running = True
         try:
             self.result = self._call()
+        except BaseException as error:  # noqa: BLE001 - not raised: asyncio would close coroutines by a GeneratorExit
+            self.error = error
         finally:
             with self._lock:
                 self._running = False

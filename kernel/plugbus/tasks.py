@@ -18,6 +18,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
+from plugbus._failing import own_failure
 from plugbus._services.keys import place, underlying
 from plugbus._tasks import TasksStatistics, TaskState, TaskStatistics, TaskThread
 from plugbus.clock import Clock, SystemClock
@@ -63,7 +64,7 @@ class TaskHandle:
         self.name = name
         self.state: TaskState = "running"
         self.starts = 0
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._tasks, self._call, self._restart = tasks, call, restart
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
@@ -90,6 +91,7 @@ class Tasks:
     """The background work of one owner.
 
     A crash never reaches the task group: it is kept, counted and told, and the work restarted if it asked for it.
+    Whatever work raises is its crash, ``SystemExit`` too; only ``KeyboardInterrupt`` is the process's, and passes.
 
     Args:
         task_group: Where the work runs; the kernel's.
@@ -120,7 +122,7 @@ class Tasks:
         *,
         owner: str = "host",
         clock: Clock | None = None,
-        on_crash: Callable[[TaskHandle, Exception], object] | None = None,
+        on_crash: Callable[[TaskHandle, BaseException], object] | None = None,
         token: anyio.lowlevel.EventLoopToken | None = None,
     ) -> None:
         self._task_group, self._owner, self._on_crash = task_group, owner, on_crash
@@ -202,6 +204,9 @@ class Tasks:
             if await self._attempt(handle):
                 handle.state = "finished"
                 return
+            if isinstance(handle.error, GeneratorExit):  # it may be closed from outside, and must not wait again
+                handle.state = "crashed"
+                return
             if restart is not None and self._clock.monotonic() - began > restart.max_delay_seconds:
                 delays = restart.delays()
             delay = next(delays, None)
@@ -216,14 +221,14 @@ class Tasks:
         handle.starts += 1
         try:
             await handle._call()  # noqa: SLF001
-        except Exception as error:  # noqa: BLE001 -- kept, counted and told; the group and its other tasks go on
-            handle.error = error
+        except BaseException as raised:  # noqa: BLE001 -- kept, counted and told; the group and its other tasks go on
+            handle.error = error = await own_failure(raised)
             self._crashes += 1
             self._tell(handle, error)
             return False
         return True
 
-    def _tell(self, handle: TaskHandle, error: Exception) -> None:
+    def _tell(self, handle: TaskHandle, error: BaseException) -> None:
         if self._on_crash is None:
             return
         try:
@@ -238,6 +243,8 @@ class Tasks:
             await anyio.to_thread.run_sync(thread.run, abandon_on_cancel=True, limiter=one)
         finally:
             thread.leave()
+        if thread.error is not None:
+            raise thread.error
         if inspect.iscoroutine(thread.result):  # of a lambda around an async function
             await thread.result
 

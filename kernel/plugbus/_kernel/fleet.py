@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, final
 
 import anyio
 
+from plugbus._failing import own_failure
 from plugbus._kernel.assemble import Assembler, call_step, reason_of
-from plugbus._kernel.failing import own_failure
 from plugbus._kernel.resolve import block_by, dependents, down_below
 from plugbus._kernel.schedule import in_order
 from plugbus.errors import PluginBootError, PluginError

@@ -95,7 +95,7 @@ class Runtime:
         if self._tasks is None:
             raise PluginError(owner_id, "there are no background tasks before the kernel has started")
 
-        def tell(handle: TaskHandle, error: Exception) -> None:
+        def tell(handle: TaskHandle, error: BaseException) -> None:
             log_failure(owner_id, "background task crashed", error, task=handle.name, starts=handle.starts)
 
         return Tasks(self._tasks, owner=owner_id, clock=self.services.get(Clock), on_crash=tell, token=self._token)

@@ -13,8 +13,9 @@ async def own_failure(error: BaseException) -> BaseException:
 
     ``task.cancel(); await task`` in a plugin gives it a cancellation error that is its own and not the kernel's.
     """
-    if isinstance(error, KeyboardInterrupt):
+    group = error if isinstance(error, BaseExceptionGroup) else None  # of a task group of the plugin's
+    if isinstance(error, KeyboardInterrupt) or (group and group.subgroup(KeyboardInterrupt)):
         raise error
-    if isinstance(error, anyio.get_cancelled_exc_class()):
+    if group or isinstance(error, anyio.get_cancelled_exc_class()):
         await anyio.lowlevel.checkpoint_if_cancelled()
     return error
