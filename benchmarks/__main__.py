@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import calls, chains, hops, imports, instruments, observers, scale
+from benchmarks import boot, calls, chains, hops, imports, instruments, memory, observers, scale, threads
 from benchmarks.command import main
 
 if __name__ == "__main__":
-    modules = (chains, observers, hops, scale, calls, imports, instruments)
+    modules = (chains, observers, hops, scale, calls, boot, imports, memory, threads, instruments)
     sys.exit(main([case for module in modules for case in module.CASES]))

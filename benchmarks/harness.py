@@ -42,6 +42,9 @@ class Case:
         build: Makes both sides, just before they are measured.
         below: Whether the ratio must be below the bar, not only at it.
         loop: The event loop that it needs, if it cannot do without.
+        rounds: Rounds at most, for what takes long or comes out the same each time.
+        turns: Turns of a round at most, likewise.
+        unit: What is measured: seconds, or bytes.
     """
 
     row: str
@@ -51,6 +54,9 @@ class Case:
     build: Callable[[], Pair]
     below: bool = False
     loop: Literal["asyncio", "trio"] | None = None
+    rounds: int = 1_000
+    turns: int = 1_000
+    unit: Literal["s", "B"] = "s"
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out: seconds per call of each side, and the ratio of each round."""
+    """What came out: seconds per call (or bytes) of each side, and the ratio of each round."""
 
     case: Case
     ours: float
@@ -113,13 +119,14 @@ def measure(case: Case, effort: Effort, progress: Progress) -> Result:
 
 async def _measure(case: Case, effort: Effort, progress: Progress) -> Result:
     pair = case.build()
+    rounds = min(effort.rounds, case.rounds)
     for side in (pair.ours, pair.theirs):
         await _check_calls(side)
     counts = await _calibrate(pair.ours, effort), await _calibrate(pair.theirs, effort)
-    turns = effort.turns if max(counts) > 1 else min(effort.turns, FEW_TURNS)
+    turns = min(case.turns, effort.turns if max(counts) > 1 else FEW_TURNS)
     times: list[tuple[float, float]] = []
     with _no_collection():
-        for number in range(effort.rounds + 1):
+        for number in range(rounds + 1):
             times.append(await _round(pair, counts, turns))
             progress(number)
     ours, theirs = zip(*times[1:], strict=True)

@@ -40,7 +40,8 @@ def table(results: Sequence[Result]) -> str:
 def _cells(result: Result) -> tuple[str, ...]:
     case, (low, high) = result.case, result.spread
     bar = f"{'<' if case.below else '<='} {case.bar:g}x"
-    figures = (duration(result.ours), duration(result.theirs), f"{result.ratio:.3f}", f"{low:.2f}..{high:.2f}")
+    told = duration if case.unit == "s" else size
+    figures = (told(result.ours), told(result.theirs), f"{result.ratio:.3f}", f"{low:.2f}..{high:.2f}")
     return case.row, case.what, case.against, *figures, bar, "yes" if result.holds else "NO"
 
 
@@ -50,6 +51,11 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
+
+
+def size(held: float) -> str:
+    """Return a number of bytes in the unit that reads best."""
+    return f"{held / 1024:.3g} KiB" if held >= 1024 else f"{held:.0f} B"
 
 
 def write_json(path: Path, results: Sequence[Result]) -> None:
@@ -72,8 +78,9 @@ def _plain(result: Result) -> dict[str, object]:
         "row": case.row,
         "what": case.what,
         "against": case.against,
-        "ours_seconds": result.ours,
-        "theirs_seconds": result.theirs,
+        "unit": case.unit,
+        "ours": result.ours,
+        "theirs": result.theirs,
         "ratio": result.ratio,
         "spread": result.spread,
         "bar": case.bar,
