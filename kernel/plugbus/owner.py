@@ -1,6 +1,7 @@
 """Who a registration belongs to, and how everything of one owner is undone.
 
 Owns the closers of one plugin and its thread allowance; what is registered is the business of whoever registers it.
+Why whoever holds a view needs the plugin that made it: docs/adr/0010-what-serves-other-plugins.md.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import TYPE_CHECKING, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, final
 
 import anyio
 import anyio.lowlevel
@@ -16,25 +18,48 @@ import anyio.lowlevel
 from plugbus._permits import Permits
 from plugbus._threads import Threads
 from plugbus.errors import PluginError, PluginGoneError
+from plugbus.log import Logger, plugin_logger
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from plugbus._permits import Limits
+    from plugbus.bus import EventBus
     from plugbus.manifest import Manifest
+    from plugbus.services import Services
+    from plugbus.tasks import Tasks
 
 __all__ = ("Owner",)
 
 HOST_ID = "host"
 
 
+class Home(Protocol):
+    """What an owner lives in: a plugin of a kernel, or the kernel itself for the host."""
+
+    @property
+    def bus(self) -> EventBus: ...
+    @property
+    def services(self) -> Services: ...
+    @property
+    def tasks(self) -> Tasks: ...
+
+
 @final
 class Owner:
-    """One plugin (or the host) as the owner of what it registered.
+    """One plugin (or the host) as the owner of what it registered, and as those see it who serve it.
+
+    The factory of a service with ``scope="plugin"`` is handed the owner who asks, and makes a view for it.
 
     Args:
         id: The plugin's id; ``"host"`` for what the embedding service registers itself.
         manifest: The plugin's manifest, if it has one.
+        package: The import name under which its code lives; empty for the host.
+        folder: Where its files are, if they are files.
+        settings_model: The schema of its configuration, if it has one.
         thread_limit: How many worker threads its sync subscribers may occupy at once, per event loop.
         grants: What the operator grants it; they narrow what the manifest declares.
+        home: What its bus, services and tasks come from; the kernel's business.
 
     Example:
         >>> import anyio
@@ -50,19 +75,60 @@ class Owner:
         ['second', 'first']
     """
 
-    __slots__ = ("__weakref__", "_closers", "_lock", "active", "gone", "id", "manifest", "permits", "threads")
+    __slots__ = (
+        "__weakref__", "_closers", "_home", "_lock", "active", "folder", "gone", "id", "lenders", "manifest", "package",
+        "permits", "settings_model", "threads",
+    )  # fmt: skip
 
     def __init__(
-        self, id: str, *, manifest: Manifest | None = None, thread_limit: int = 8, grants: Sequence[Limits] = ()
+        self,
+        id: str,
+        *,
+        manifest: Manifest | None = None,
+        package: str = "",
+        folder: Path | None = None,
+        settings_model: type[BaseModel] | None = None,
+        thread_limit: int = 8,
+        grants: Sequence[Limits] = (),
+        home: Home | None = None,
     ) -> None:
         self.id = id
-        self.manifest = manifest
+        self.manifest, self.package, self.folder, self.settings_model = manifest, package, folder, settings_model
         self.permits = Permits.of(id, *([] if manifest is None else [manifest]), *grants)
+        self.lenders: frozenset[Owner] = frozenset()  # the plugins whose views it holds
+        self._home = home
         self.active = False
         self.gone = False
         self.threads = Threads(id, thread_limit)
         self._closers: dict[int, tuple[str, Callable[[], object]]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def bus(self) -> EventBus:
+        """Its view of the bus: what is registered through it belongs to it.
+
+        Raises:
+            PluginGoneError: If it has left.
+            PluginError: If it belongs to no kernel.
+        """
+        return self._at_home("its bus").bus
+
+    @property
+    def tasks(self) -> Tasks:
+        """Where work is started in the background that belongs to it; raises as :attr:`bus`."""
+        return self._at_home("its tasks").tasks
+
+    @property
+    def log(self) -> Logger:
+        """Its logger. It never fails: the last lines of a plugin are those that tell why it left."""
+        return plugin_logger(self.id)
+
+    def _at_home(self, what: str) -> Home:
+        if self.gone:
+            raise PluginGoneError(self.id, what)
+        if self._home is None:
+            raise PluginError(self.id, f"{what} was asked for, and it belongs to no kernel")
+        return self._home
 
     def own(self, close: Callable[[], object], *, what: str) -> Callable[[], None]:
         """Have *close* called when the owner leaves, in reverse order of owning.
@@ -132,6 +198,8 @@ class Owner:
                 return self._closers.popitem()[1]
             self.gone = True
             self.active = False
+            self._home = None  # whoever keeps a view keeps no plugin alive
+            self.lenders = frozenset()
             return None
 
     def __repr__(self) -> str:

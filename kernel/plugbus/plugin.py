@@ -237,6 +237,7 @@ class PluginContext:
         factory: Callable[..., Any] | None = None,
         name: str | None = None,
         permission: str | None = None,
+        scope: Scope = "app",
     ) -> None:
         """Provide a service for others.
 
@@ -246,6 +247,7 @@ class PluginContext:
             factory: What makes it when somebody asks, instead of a value: sync, async, or a generator with clean-up.
             name: Name it can be asked for by, too.
             permission: What a plugin that asks for it must have, once its manifest declares permissions.
+            scope: ``"app"``: the factory is called once; ``"plugin"``: once for each plugin that asks.
 
         Raises:
             WiringError: If somebody provides it already.
@@ -253,7 +255,7 @@ class PluginContext:
         if factory is None:
             self.services.value(service, value, name=name, permission=permission)
         else:
-            self.services.factory(service, factory, name=name, permission=permission)
+            self.services.factory(service, factory, name=name, scope=scope, permission=permission)
 
     def add_hookspecs(self, namespace: object) -> None:
         """Bring in pluggy hook specifications that others may implement.

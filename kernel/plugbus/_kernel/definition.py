@@ -22,7 +22,7 @@ from plugbus.manifest import Manifest
 from plugbus.plugin import PROVIDES, Plugin, Provided, id_of_class
 from plugbus.subscribers import declarations
 
-__all__ = ("Definition", "Form", "Service", "define", "describe", "plugin_in", "services_of")
+__all__ = ("Definition", "Form", "Service", "define", "describe", "folder_of", "plugin_in", "services_of")
 
 Form: TypeAlias = Literal["class", "instance", "module"]
 
@@ -179,8 +179,8 @@ def _manifest_of(target: Any, form: Form, written: Manifest | None) -> Manifest:
 
 def _manifest_beside(target: object) -> Manifest | None:
     module = target if isinstance(target, ModuleType) else _module_of(target)
-    file = getattr(module, "__file__", None)
-    return Manifest.beside(Path(file).parent) if file else None
+    folder = folder_of(module)
+    return Manifest.beside(folder) if folder else None
 
 
 def _module_of(target: object) -> ModuleType | None:
@@ -192,6 +192,12 @@ def _package_of(target: object) -> str:
     """The package that is this plugin's own: what its module is in when that is called ``plugin``, else its module."""
     name = target.__name__ if isinstance(target, ModuleType) else (_module_of(target) or sys).__name__
     return name.removesuffix(".plugin")
+
+
+def folder_of(module: ModuleType | None) -> Path | None:
+    """Return the folder that a module's file is in, if it has one."""
+    file = getattr(module, "__file__", None)
+    return Path(file).parent if file else None
 
 
 def services_of(target: object) -> Iterator[Service]:

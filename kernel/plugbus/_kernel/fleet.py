@@ -127,7 +127,7 @@ class Fleet:
         unit.state = PluginState.FAILED
         unit.reason, unit.error = reason_of(error, "on_ready"), _as_plugin_error(unit, error)
         for other in reversed(below):
-            block_by(other, next(needed for needed in other.needs if not needed.is_up))
+            block_by(other, next((needed for needed in other.needs if not needed.is_up), unit))
 
     async def tell_fate(self, unit: Unit) -> None:
         """Log and announce what has become of a plugin that was to boot."""

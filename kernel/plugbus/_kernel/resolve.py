@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
     from plugbus.services import Parameter, Services
 
-__all__ = ("block", "block_by", "dependents", "down_below", "resolve", "why_down")
+__all__ = ("block", "block_by", "dependents", "down_below", "leaving", "resolve", "why_down")
 
 _DOWN = frozenset({PluginState.FAILED, PluginState.BLOCKED, PluginState.DISABLED, PluginState.STOPPED})
 
@@ -207,14 +207,32 @@ def why_down(unit: Unit) -> str:
 
 
 def dependents(unit: Unit, units: Iterable[Unit]) -> list[Unit]:
-    """Return who cannot be without a plugin, directly or not, each before those that it needs itself."""
+    """Return who cannot be without a plugin, directly or not, each before those that it needs itself.
+
+    Whoever holds a view that a plugin made for it needs that plugin, however it came by the view.
+    """
     everyone = list(units)
+    everyone.reverse()
     found: dict[Unit, None] = {}
-    pending = [unit]
-    while pending:
-        current = pending.pop()
-        for other in everyone:
-            if other is not unit and current in other.needs and other not in found:
-                found[other] = None
-                pending.append(other)
-    return [other for other in reversed(everyone) if other in found]
+    seen, path = {unit}, [unit]
+    while path:
+        below = next((other for other in everyone if other not in seen and _leans_on(other, path[-1])), None)
+        if below is None:
+            found[path.pop()] = None
+        else:
+            seen.add(below)
+            path.append(below)
+    del found[unit]
+    return list(found)
+
+
+def _leans_on(unit: Unit, other: Unit) -> bool:
+    return other in unit.needs or other.owner in unit.owner.lenders
+
+
+def leaving(ready: Sequence[Unit]) -> list[Unit]:
+    """Return all in the order in which they leave: last booted first, but none before a holder of its views."""
+    place = {unit.owner: number for number, unit in enumerate(ready)}
+    if all(place.get(lender, -1) < place[unit.owner] for unit in ready for lender in unit.owner.lenders):
+        return list(reversed(ready))
+    return list(dict.fromkeys(one for unit in reversed(ready) for one in (*dependents(unit, ready), unit)))

@@ -23,7 +23,7 @@ from plugbus._kernel.hooks import Registry
 from plugbus._kernel.loading import load_all_in_threads
 from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import KernelOptions, Preparation, Read, read, required_problems
-from plugbus._kernel.resolve import dependents
+from plugbus._kernel.resolve import dependents, leaving
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes
 from plugbus.bus import EventBus
@@ -36,7 +36,7 @@ from plugbus.errors import (
     PluginNotFoundError,
 )
 from plugbus.lifecycle import KernelReady, KernelStopping
-from plugbus.log import Logger, log_failure, plugin_logger
+from plugbus.log import Logger, log_failure
 from plugbus.manifest import plugin_key
 from plugbus.owner import Owner
 from plugbus.services import Services
@@ -56,7 +56,7 @@ class Runtime:
 
     def __init__(self, options: KernelOptions) -> None:
         self.options = options
-        self.host = Owner("host")
+        self.host = Owner("host", home=self)
         self.services = Services(owner=self.host)
         self.bus = EventBus(checked=options.checked, services=self.services, owner=self.host)
         self.hooks = Registry()
@@ -66,26 +66,25 @@ class Runtime:
         self.preparation: Preparation | None = None
         self.stopping = False
         self._tasks: TaskGroup | None = None
+        self._host_tasks: Tasks | None = None
         self._token: anyio.lowlevel.EventLoopToken | None = None
         self._lock: anyio.Lock  # made by start, because it belongs to one event loop
         self.settings_types = SettingsTypes(self.services, self.unit_of)
         self._provide_own()
 
     def _provide_own(self) -> None:
+        """Provide what each plugin has of its own: views like any other plugin's."""
         provide = partial(self.services.factory, scope="plugin")
-        provide(EventBus, self._bus_of, names=("bus", "event_bus"))
-        provide(Logger, lambda owner: plugin_logger(owner.id), names=("log", "logger"))
-        provide(Tasks, self._tasks_of, names=("tasks",))
+        provide(EventBus, lambda owner: owner.bus, names=("bus", "event_bus"))
+        provide(Logger, lambda owner: owner.log, names=("log", "logger"))
+        provide(Tasks, lambda owner: owner.tasks, names=("tasks",))
 
-    def _bus_of(self, owner: Owner) -> EventBus:
-        unit = self.unit_of(owner)
-        return self.bus if unit is None else unit.bus
-
-    def _tasks_of(self, owner: Owner) -> Tasks:
-        unit = self.unit_of(owner)
-        if unit is not None:
-            return unit.tasks
-        return self._tasks_for("host")
+    @property
+    def tasks(self) -> Tasks:
+        """Where the host starts background work."""
+        if self._host_tasks is None:
+            self._host_tasks = self._tasks_for("host")
+        return self._host_tasks
 
     def make_tasks(self, unit: Unit) -> Tasks:
         """Return where a plugin starts background work."""
@@ -147,7 +146,7 @@ class Runtime:
             await load_all_in_threads(absent, limits.boot_timeout_seconds)
             prepare.enter(absent)
             for problem in grant_problems(found.permitting, self.units):
-                plugin_logger("host").warning("a grant has no effect", problem=str(problem))
+                self.host.log.warning("a grant has no effect", problem=str(problem))
             await self._boot(entered)
             self._insist()
         await fleet.announce_ready(tuple(self.units.values()))
@@ -179,7 +178,7 @@ class Runtime:
         deadline = anyio.current_time() + self.options.drain_seconds
         with anyio.CancelScope(deadline=_half_way(deadline)):
             await fleet.announce(KernelStopping(reason=reason))
-        for unit in reversed(fleet.ready.copy()):
+        for unit in leaving(fleet.ready):
             await fleet.stop(unit, _half_way(deadline) - anyio.current_time())
 
     async def load(self, spec: object) -> Unit:

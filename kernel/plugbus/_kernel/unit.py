@@ -5,10 +5,12 @@ Owns the plugin's state; what moves it from one state to the next is in ``boot.p
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
+from plugbus._kernel.definition import folder_of
 from plugbus._kernel.settings import settings_sources, validate_settings
 from plugbus._kernel.targets import Target, targets_of
 from plugbus.errors import PluginError
@@ -97,7 +99,6 @@ class Unit:
         self.body: Any = None
         self.phase = ""
         self.owner = Owner(self.id)
-        self.owner.active = False
         self.settings: BaseModel | None = None
         self.steps: dict[Phase, list[Callable[..., Any]]] = {}
         self.parts: list[object] | None = None
@@ -173,9 +174,16 @@ class Unit:
         self.loaded = loaded
         self.targets = tuple(targets_of(loaded.definition))
         self.id = loaded.definition.manifest.id
-        grants = self.surroundings.permitting.for_plugin(self.id)
-        self.owner = Owner(self.id, manifest=loaded.definition.manifest, grants=grants)
-        self.owner.active = False
+        definition = loaded.definition
+        self.owner = Owner(
+            self.id,
+            manifest=definition.manifest,
+            package=definition.package,
+            folder=loaded.folder or folder_of(sys.modules.get(definition.package)),
+            settings_model=definition.settings_model,
+            home=self,
+            grants=self.surroundings.permitting.for_plugin(self.id),
+        )
 
     def forget(self) -> None:
         """Let go of the modules that were imported for it alone."""

@@ -148,6 +148,8 @@ class Container:
             except PluginGoneError:
                 step.store.remove(step.provider)
                 raise
+        if step.owner is not None and step.owner is not step.provider.owner and step.provider.owner is not None:
+            step.owner.lenders |= {step.provider.owner}
         step.instance = instance
 
     def check(self, targets: Iterable[tuple[str, tuple[Parameter, ...], Owner | None]]) -> list[Problem]:
