@@ -123,7 +123,7 @@ async def _measure(case: Case, effort: Effort, progress: Progress) -> Result:
     for side in (pair.ours, pair.theirs):
         await _check_calls(side)
     counts = await _calibrate(pair.ours, effort), await _calibrate(pair.theirs, effort)
-    turns = min(case.turns, effort.turns if max(counts) > 1 else FEW_TURNS)
+    turns = min(case.turns, effort.turns, FEW_TURNS if max(counts) == 1 else effort.turns)
     times: list[tuple[float, float]] = []
     with _no_collection():
         for number in range(rounds + 1):

@@ -6,14 +6,15 @@ import ast
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 
 import anyio
 import pytest
 from benchmarks.command import SHORT, main
-from benchmarks.harness import Case, Effort, WrongAnswerError, measure
+from benchmarks.harness import Case, Effort, Result, WrongAnswerError, measure
 from benchmarks.imports import imported_by
-from benchmarks.report import duration
+from benchmarks.report import duration, table
 from benchmarks.sides import Pair, Run, Side, async_run, own_code, sync_run
 
 QUICK = Effort(rounds=9, seconds=0.001)
@@ -228,3 +229,22 @@ def test_imports_inside_functions_and_for_type_checkers_are_not_counted(tmp_path
     )
 
     assert {ast.unparse(found) for found in imported_by(module)} == {"import anyio", "from pydantic import BaseModel"}
+
+
+def test_a_case_says_how_often_it_is_measured_at_most() -> None:
+    """What takes long is measured in fewer rounds and turns than the others."""
+    ours = theirs = [1.0] * 4  # calibration, warm-up, two rounds
+
+    result = measure(replace(scripted_pair(ours, theirs), rounds=2, turns=1), Effort(9, 0.001, turns=5), quiet)
+
+    assert len(result.ratios) == 2
+
+
+def test_bytes_are_shown_as_bytes() -> None:
+    """A case that weighs shows its figures in bytes, in the unit that reads best."""
+    case = replace(scripted_pair([3.0 * 1024] * 3, [512.0] * 3), rounds=2, turns=1, unit="B")
+
+    shown = table([Result(case, 3 * 1024.0, 512.0, (6.0, 6.0))])
+
+    assert "3 KiB" in shown
+    assert "512 B" in shown
