@@ -14,14 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from plugbus._errors.base import close_names
 from plugbus._kernel.config import Config
+from plugbus._kernel.hiding import Hiding
 from plugbus.errors import Problem, SettingsError
 from plugbus.manifest import plugin_key
 
 __all__ = ("SettingsSource", "Validated", "settings_sources", "validate_settings", "variable_name")
 
 M = TypeVar("M", bound=BaseModel)
-
-_SHORTEST_MASKED: Final = 4
 
 
 @final
@@ -94,7 +93,7 @@ def validate_settings(plugin_id: str, model: type[M], sources: Sequence[Settings
     try:
         settings = model.model_validate(merged, by_alias=True, by_name=True)
     except ValidationError as error:
-        problems.extend(_told(plugin_id, error, origins, _texts(merged)))
+        problems.extend(_told(plugin_id, error, origins, Hiding(model, merged)))
     except Exception as error:  # noqa: BLE001 - of a validator of the plugin's; its text may hold any value
         problem = f"a validator raised {type(error).__name__}"
         problems.append(Problem("settings", problem, "raise ValueError or use assert, which pydantic collects"))
@@ -210,7 +209,7 @@ def _unknown_key(key: str, model: Any, origin: str) -> Problem:
 
 
 def _told(
-    plugin_id: str, error: ValidationError, origins: Mapping[tuple[str, ...], str], texts: Sequence[str]
+    plugin_id: str, error: ValidationError, origins: Mapping[tuple[str, ...], str], hiding: Hiding
 ) -> Iterable[Problem]:
     for item in error.errors(include_url=False, include_context=False):
         path = tuple(map(str, item["loc"]))
@@ -220,23 +219,4 @@ def _told(
             yield Problem(key, "is required and nobody gives it", f"set {where}")
             continue
         origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), "")
-        message = item["msg"].removeprefix("Value error, ")
-        for text in texts:
-            for shown in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
-                message = message.replace(shown, "***")
-        yield Problem(key, message, f"from {origin}" if origin else "")
-
-
-def _texts(values: object) -> list[str]:
-    """Every value as text, the longest first: a validator of the model may have put any of them into its message."""
-    found: set[str] = set()
-    pending = [values]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, Mapping):
-            pending.extend(value.values())
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            pending.extend(value)
-        elif len(str(value)) >= _SHORTEST_MASKED:
-            found.add(str(value))
-    return sorted(found, key=len, reverse=True)
+        yield Problem(key, hiding.told(item), f"from {origin}" if origin else "")
