@@ -132,9 +132,9 @@ def test_check_finds_missing_requirements_and_wrong_versions_all_at_once() -> No
     assert "plugin 'catalog': blocked: it requires mail>=2, and mail is 1.0" in problems
     assert any(problem.startswith("plugin 'far': blocked: it needs shop, which is blocked") for problem in problems)
     assert any(problem.startswith("plugin 'old': blocked: it works with plugbus <0.0.1") for problem in problems)
-    assert any("No module named 'check_none'" in problem for problem in problems)
+    assert any("there is no module 'check_none'" in problem for problem in problems)
     assert any("its id is that of the plugin from argument" in problem for problem in problems)
-    assert any("no entry point or folder has this id" in problem for problem in problems)
+    assert any("no plugin that was found has this id" in problem for problem in problems)
     assert "plugin 'nobody': is required, and nobody has this id" in problems
     assert len(problems) == 8
 
@@ -372,3 +372,115 @@ async def test_a_running_kernel_lists_wiring_problems_one_by_one() -> None:
 async def test_check_in_a_thread_of_a_host_that_runs_something_else() -> None:
     with anyio.fail_after(5):
         assert await to_thread.run_sync(Kernel(plugins=[plugin("a")]).check) == []
+
+
+# --------------------------------------------------------------------------------- lifecycle methods by another name
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("on_start", "on_boot"), ("on_stop", "on_shutdown"), ("on_load", "on_boot"), ("on_startup", "on_boot"),
+     ("on_shutdwon", "on_shutdown"), ("on_raedy", "on_ready"), ("on_started", "on_ready"),
+     ("on_health", "check_health")],
+)  # fmt: skip
+async def test_a_lifecycle_method_with_a_wrong_name_is_odd(name: str, meant: str) -> None:
+    """Nobody would call it, and nobody would say so; whether the kernel runs or not."""
+
+    async def step(self) -> None: ...
+
+    one = type("One", (Plugin,), {name: step})
+    expected = Problem(
+        f"plugin 'one', One.{name}", "is no lifecycle method, and nothing calls it",
+        f"did you mean {meant}? The lifecycle methods are on_boot, on_ready, on_shutdown, check_health", fatal=False,
+    )  # fmt: skip
+
+    problems = Kernel(plugins=[one]).check()
+    assert problems == [expected]
+    async with Kernel(plugins=[one]) as kernel:
+        assert await to_thread.run_sync(kernel.check) == problems
+
+
+def test_methods_of_the_plugins_own_are_no_wrong_names() -> None:
+    """What has another meaning, is marked, or is used by the plugin itself, is called by somebody."""
+
+    class Own(Plugin):
+        def on_click(self) -> None: ...
+
+        def on_book(self) -> None: ...
+
+        @observes(Tick)
+        def on_start(self, event: Tick) -> None: ...
+
+        def on_stop(self) -> None: ...
+
+        async def on_boot(self) -> None:
+            def later() -> None:
+                self.on_stop()
+
+            later()
+
+    assert Kernel(plugins=[Own]).check() == []
+
+
+# ------------------------------------------------------------------------------------------------ hook specifications
+
+
+class HostSpecs:
+    @hookspec
+    def check_of_the_host(self, number: int) -> None: ...
+
+
+def test_hooks_that_the_host_specified_are_known_before_the_start() -> None:
+    class Fits(Plugin):
+        @hookimpl
+        def check_of_the_host(self, number: int) -> None: ...
+
+    kernel = Kernel(plugins=[Fits])
+    assert any("nobody has specified the hook" in problem for problem in told(kernel.check()))
+
+    kernel.pm.add_hookspecs(HostSpecs)
+
+    assert kernel.check() == []
+    assert kernel.check() == []
+
+
+def test_an_implementation_that_does_not_fit_the_hosts_hook_is_found_before_the_start() -> None:
+    class Misfit(Plugin):
+        @hookimpl
+        def check_of_the_host(self, nombre: int) -> None: ...
+
+    kernel = Kernel(plugins=[Misfit])
+    kernel.pm.add_hookspecs(HostSpecs)
+
+    (problem,) = kernel.check()
+
+    assert problem.where == "plugin 'misfit'"
+    assert "nombre" in problem.message
+
+
+# ------------------------------------------------------------------------------------------------------- configuration
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"plugin": {"shop": {}}}, "plugin in argument: there is no such table (did you mean 'plugins'?)"),
+        ({"zebra": 1}, "zebra in argument: there is no such table (a configuration has kernel and plugins)"),
+        (
+            {"kernel": {"enable": ["shop"]}},
+            "kernel.enable in argument: Extra inputs are not permitted (did you mean 'enabled'?)",
+        ),
+    ],
+)
+def test_tables_and_keys_that_nobody_reads_are_problems_with_the_nearest_name(config: dict, expected: str) -> None:
+    assert told(Kernel(config=config).check()) == [expected]
+
+
+def test_all_unknown_tables_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "plugbus.toml"
+    file.write_text("pluggins = 1\n[kernal]\nenabled = ['shop']\n")
+
+    assert told(Kernel(config=file).check()) == [
+        f"pluggins in {file}: there is no such table (did you mean 'plugins'?)",
+        f"kernal in {file}: there is no such table (did you mean 'kernel'?)",
+    ]

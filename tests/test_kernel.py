@@ -116,7 +116,7 @@ async def test_explain_says_which_plugins_boot_in_which_order_and_why() -> None:
         "2  serving     0        ready   nothing before it",
         "3  asking      1.0      ready   after doubling (requires doubling>=2), serving (uses its service database)",
     ]
-    assert str(after).splitlines()[4].startswith("-  os.nothing           failed  importing it raised")
+    assert str(after).splitlines()[4].startswith("-  os.nothing           failed  there is no module 'os.nothing'")
     assert [step.state for step in before.plugins[:3]] == ["resolved"] * 3
 
 
@@ -509,3 +509,13 @@ async def test_a_stream_of_the_hosts_ends_with_the_kernel() -> None:
                 group.start_soon(read, kernel, reading)
                 await reading.wait()
             await ended.wait()
+
+
+@pytest.mark.parametrize("name", ["plugins", "enabled", "required", "plugin_dirs"])
+@pytest.mark.parametrize("given", ["shop:Shop", Path("plugins"), Plugin], ids=["text", "path", "class"])
+def test_one_thing_where_a_list_belongs_is_one_clear_error(name: str, given: object) -> None:
+    """A text would otherwise be a list of its letters, each with a problem of its own."""
+    with pytest.raises(TypeError) as caught:
+        Kernel(**{name: given})
+
+    assert str(caught.value) == f"Kernel({name}={given!r}): takes a list; write {name}=[...] around it, also for one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Iterator
 
@@ -684,3 +685,45 @@ async def test_a_load_that_is_cancelled_takes_those_along_that_need_it_by_now() 
             "above": "stopped",
         }
         assert (TRACE[-2:], told) == (["above stops", "late stops"], ["above"])
+
+
+async def test_the_record_of_what_was_never_found_can_be_removed() -> None:
+    async with Kernel(plugins=[plugin("shop")]) as kernel:
+        with pytest.raises(PluginLoadError, match="there is no module 'typo'") as caught:
+            await kernel.load("typo")
+        assert "correct the name" in str(caught.value)
+        assert list(kernel.plugins) == ["shop", "typo"]
+
+        assert await kernel.unload("typo") == ("typo",)
+
+        assert list(kernel.plugins) == ["shop"]
+        with pytest.raises(PluginNotFoundError):
+            await kernel.unload("typo")
+
+
+async def test_the_record_of_a_plugin_that_failed_to_boot_can_be_removed() -> None:
+    def broken(self) -> None:
+        raise OSError("no disk")
+
+    async with Kernel(plugins=[plugin("a", on_boot=broken)]) as kernel:
+        assert await kernel.unload("a") == ("a",)
+        assert kernel.plugins == {}
+        assert (await kernel.load(plugin("a"))).state == "ready"
+
+
+async def test_loading_twice_says_how_to_load_it_anew() -> None:
+    async with Kernel(plugins=[plugin("shop")]) as kernel:
+        with pytest.raises(PluginLoadError, match="is loaded already") as caught:
+            await kernel.load("shop")
+
+    assert caught.value.hint == "unload it first to load it anew: await kernel.unload('shop')."
+    assert pickle.loads(pickle.dumps(caught.value)).hint == caught.value.hint
+
+
+async def test_an_id_that_is_enabled_and_nobody_has_says_where_plugins_come_from() -> None:
+    async with Kernel(enabled=["shop"]) as kernel:
+        with pytest.raises(PluginLoadError, match="no plugin that was found has this id") as caught:
+            await kernel.load("shop")
+
+    assert "by hand" not in str(caught.value)
+    assert "plugin_dirs" in caught.value.hint

@@ -57,6 +57,7 @@ class Kernel:
 
     Raises:
         ValueError: If a time is not above zero.
+        TypeError: If one plugin, id or folder stands where a list of them belongs.
         KernelStartError: On entering, if the configuration cannot be used or a required plugin is not ready;
             everything that had started is rolled back then.
 
@@ -94,12 +95,13 @@ class Kernel:
             if not seconds > 0:  # this way round, NaN fails too
                 raise ValueError(f"Kernel({name}={seconds!r}): must be above zero; use math.inf for no limit")
         from plugbus._kernel.life import Life
-        from plugbus._kernel.preparing import KernelOptions
+        from plugbus._kernel.preparing import KernelOptions, several
         from plugbus._kernel.runtime import Runtime
 
         self._options = KernelOptions(
-            tuple(plugins), tuple(enabled), tuple(required), tuple(map(Path, plugin_dirs)), config, grants or {},
-            strict, checked, boot_timeout_seconds, drain_seconds,
+            several("plugins", plugins), several("enabled", enabled), several("required", required),
+            tuple(map(Path, several("plugin_dirs", plugin_dirs))), config, grants or {}, strict, checked,
+            boot_timeout_seconds, drain_seconds,
         )  # fmt: skip
         self._runtime = Runtime(self._options)
         self._plugins = Plugins(self._runtime)
@@ -155,7 +157,7 @@ class Kernel:
         Raises:
             PluginNotFoundError: If there is none of this id.
             PluginInUseError: If others need it, and *cascade* is false.
-            PluginError: If it is not ready.
+            PluginError: If it is neither ready nor failed.
         """
         return await self._plugins.unload(plugin_id, cascade=cascade)
 

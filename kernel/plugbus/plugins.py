@@ -152,6 +152,8 @@ class Plugins(Mapping[str, PluginRecord]):
     async def unload(self, plugin_id: str, *, cascade: bool = False) -> tuple[str, ...]:
         """Unload a plugin while the kernel runs; nothing is left of it but its record.
 
+        The record of one that failed, or was never found, goes too.
+
         Args:
             plugin_id: Which.
             cascade: Unload those that need it, too, before it.
@@ -162,7 +164,7 @@ class Plugins(Mapping[str, PluginRecord]):
         Raises:
             PluginNotFoundError: If there is none of this id.
             PluginInUseError: If others need it, and *cascade* is false.
-            PluginError: If it is not ready.
+            PluginError: If it is neither ready nor failed.
         """
         return await self._runtime.unload(plugin_id, cascade=cascade)
 

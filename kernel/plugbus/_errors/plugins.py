@@ -137,14 +137,20 @@ class PluginLoadError(PluginError):
     Args:
         plugin: Id of the plugin, or the place it was to come from.
         reason: What went wrong.
+        hint: What to do about it, where importing it by hand would lead nowhere.
 
     Example:
-        >>> print(PluginLoadError("shop", "there is no module 'shop.plugin'"))
-        plugin 'shop': there is no module 'shop.plugin'
+        >>> print(PluginLoadError("shop", "importing it raised OSError: no disk"))
+        plugin 'shop': importing it raised OSError: no disk
         Hint: import it by hand to see the whole traceback, or disable it.
     """
 
     hint = "import it by hand to see the whole traceback, or disable it."
+
+    def __init__(self, plugin: str, reason: str, hint: str | None = None) -> None:
+        super().__init__(plugin, reason)
+        if hint is not None:
+            self.hint = hint
 
 
 class PluginBootError(PluginError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from plugbus._errors.base import close_names
 from plugbus._kernel.hooks import hookspec_problems
+from plugbus._kernel.misnamed import misnamed_steps
 from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import Read, read
@@ -43,6 +44,7 @@ def check(runtime: Runtime) -> list[Problem]:
         problems = [*_records(rehearsal.units.values()), *rehearsal.problems(), *_missing(found, rehearsal.units)]
         problems += [*_unused_tables(found.config, rehearsal.units), *_forbidden_imports(rehearsal.units.values())]
         problems += grant_problems(found.permitting, rehearsal.units)
+        problems += misnamed_steps(rehearsal.units.values())
     finally:
         rehearsal.close()
     return list(dict.fromkeys(problems))
@@ -58,6 +60,7 @@ def _live(runtime: Runtime, preparation: Preparation) -> Iterator[Problem]:
     yield from misspelt(runtime.bus.subscriptions(), runtime.bus.types(), runtime.units.values())
     yield from hookspec_problems(runtime.hooks)
     yield from _forbidden_imports(runtime.units.values())
+    yield from misnamed_steps(runtime.units.values())
 
 
 def _records(units: Iterable[Unit]) -> Iterator[Problem]:

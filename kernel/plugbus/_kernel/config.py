@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from plugbus._errors.base import close_names, nearest_hint
 from plugbus.errors import KernelStartError, Problem
 from plugbus.manifest import Patterns, check_id, plugin_key
 
@@ -33,6 +34,7 @@ ConfigSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | None
 
 ENABLED_VARIABLE: Final = "PLUGBUS_ENABLED"
 PLUGINS_VARIABLE: Final = "PLUGBUS_PLUGINS"
+_TABLES: Final = ("kernel", "plugins")
 
 
 class Grant(BaseModel):
@@ -121,19 +123,29 @@ def read_grants(given: Mapping[str, Any]) -> Mapping[str, Grant]:
 
 
 def _checked(data: Mapping[str, Any], origin: str, *, is_file: bool, folder: Path) -> Config:
-    problems: list[Problem] = []
+    problems = list(_unknown_tables(data, origin))
     table = KernelTable()
     try:
         table = KernelTable.model_validate(data.get("kernel", {}))
     except ValidationError as error:
         for item in error.errors():
             where = ".".join(map(str, ("kernel", *item["loc"])))
-            hint = f"[kernel] knows {list(KernelTable.model_fields)}"
+            known = KernelTable.model_fields if len(item["loc"]) == 1 else Grant.model_fields
+            near = close_names(str(item["loc"][-1]), known) if item["type"] == "extra_forbidden" else ()
+            hint = nearest_hint(near, f"[kernel] knows {list(KernelTable.model_fields)}")
             problems.append(Problem(f"{where} in {origin}", item["msg"], hint))
     plugins = _plugin_tables(data.get("plugins", {}), origin, problems)
     if problems:
         raise KernelStartError(problems)
     return Config(origin, is_file, table, plugins, folder)
+
+
+def _unknown_tables(data: Mapping[str, Any], origin: str) -> Iterator[Problem]:
+    """Find what nobody would read; a typing mistake more often than not, whose settings would silently not hold."""
+    for name in data:
+        if name not in _TABLES:
+            hint = nearest_hint(close_names(str(name), _TABLES), f"a configuration has {' and '.join(_TABLES)}")
+            yield Problem(f"{name} in {origin}", "there is no such table", hint)
 
 
 def _plugin_tables(tables: object, origin: str, problems: list[Problem]) -> dict[str, Mapping[str, Any]]:

@@ -31,6 +31,9 @@ from plugbus.manifest import check_id
 __all__ = ("ENTRY_POINT_GROUP", "Loaded", "Source", "discover", "refused", "source_of")
 
 ENTRY_POINT_GROUP: Final = "plugbus.plugins"
+_NOT_THERE: Final = (
+    "correct the name, or install the package that has it; an id works only for a plugin that this kernel knows."
+)
 _DOTTED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 
 
@@ -133,22 +136,29 @@ def _imported(name: str) -> object:
         PluginLoadError: If that fails, whatever the reason.
     """
     if not _DOTTED.fullmatch(name):
-        raise PluginLoadError(name, "is not 'package.module' or 'package.module:Name'")
+        raise PluginLoadError(name, "is not 'package.module' or 'package.module:Name'", "correct the name.")
     module_name, _, attribute = name.partition(":")
-    found: Any = import_plugin(name, lambda: importlib.import_module(module_name))
+    try:
+        found: Any = import_plugin(name, lambda: importlib.import_module(module_name))
+    except PluginLoadError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and f"{module_name}.".startswith(f"{cause.name}."):
+            raise PluginLoadError(name, f"there is no module {cause.name!r}", _NOT_THERE) from cause
+        raise
     for part in filter(None, attribute.split(".")):
         try:
             found = getattr(found, part)
         except AttributeError:
             nearest = close_names(part, dir(found))
             hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-            raise PluginLoadError(name, f"module {module_name!r} has no {attribute!r}{hint}") from None
+            problem = f"module {module_name!r} has no {attribute!r}{hint}"
+            raise PluginLoadError(name, problem, "correct the name after the colon.") from None
     return found
 
 
-def refused(plugin_id: str, problem: str) -> Source:
-    """Return a source that cannot be loaded, and says why."""
-    return Source("allow list", plugin_id, _refusing(plugin_id, problem), plugin_id, imports=False)
+def refused(plugin_id: str, problem: str, hint: str) -> Source:
+    """Return a source that cannot be loaded, and says why and what to do."""
+    return Source("allow list", plugin_id, _refusing(plugin_id, problem, hint), plugin_id, imports=False)
 
 
 def _from_entry_points(allow: Allowed) -> Iterator[Source]:
@@ -191,9 +201,9 @@ def _importing(found: FolderPlugin) -> Callable[[], Loaded]:
     return load
 
 
-def _refusing(plugin_id: str, problem: str) -> Callable[[], Loaded]:
+def _refusing(plugin_id: str, problem: str, hint: str = "") -> Callable[[], Loaded]:
     def refuse() -> Loaded:
-        raise PluginLoadError(plugin_id, problem)
+        raise PluginLoadError(plugin_id, problem, hint)
 
     return refuse
 

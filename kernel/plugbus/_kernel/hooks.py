@@ -121,6 +121,13 @@ class Registry(pluggy.PluginManager):
             raise PluginError(plugin_id, f"pluggy refuses its hook specifications: {error}") from error
         return names
 
+    def adopt_specs(self, other: Registry) -> None:
+        """Add the hook specifications of another registry, such as those that a host or an adapter added to it."""
+        specs = [hook.spec for hook in vars(other.hook).values() if hook.spec is not None]
+        for namespace in {id(spec.namespace): spec.namespace for spec in specs}.values():
+            if namespace is not hookspecs:
+                self.add_hookspecs(namespace)
+
     def remove_specs(self, names: list[str]) -> None:
         """Take hook specifications out again; implementations of them stay, without one."""
         for name in names:

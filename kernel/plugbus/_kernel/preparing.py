@@ -6,12 +6,12 @@ Owns the order of these steps; a start takes them in worker threads, ``check`` i
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, Final, TypeVar, final
 
 from plugbus._errors.base import close_names
 from plugbus._kernel.config import Allowed, Config, ConfigSource, read_config, read_grants
@@ -24,10 +24,11 @@ from plugbus._kernel.wiring import SettingsTypes, wiring_problems
 from plugbus.errors import PluginBootError, Problem, WiringError
 from plugbus.lifecycle import PluginState
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = ("KernelOptions", "Preparation", "Read", "read", "required_problems", "several")
 
-__all__ = ("KernelOptions", "Preparation", "Read", "read", "required_problems")
+T = TypeVar("T")
+
+_NOBODY: Final = "list it in plugins=, install the package with its entry point, or name its folder in plugin_dirs."
 
 
 @final
@@ -58,6 +59,17 @@ class Read:
     allow: Allowed
     required: tuple[str, ...]
     permitting: Permitting
+
+
+def several(name: str, given: Iterable[T]) -> tuple[T, ...]:
+    """Return what an argument lists; one text would otherwise be taken for a list of its letters.
+
+    Raises:
+        TypeError: If it is one thing instead of a list.
+    """
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise TypeError(f"Kernel({name}={given!r}): takes a list; write {name}=[...] around it, also for one")
+    return tuple(given)
 
 
 def read(options: KernelOptions) -> Read:
@@ -133,8 +145,8 @@ class Preparation:
         for plugin_id in missing_enabled(self._allow, self._units):
             close = close_names(plugin_id, listed)
             nearest = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-            unit = self.unit(refused(plugin_id, f"it is enabled, and no entry point or folder has this id{nearest}"))
-            found.append(unit)
+            problem = f"it is enabled, and no plugin that was found has this id{nearest}"
+            found.append(self.unit(refused(plugin_id, problem, _NOBODY)))
         return found
 
     def resolve(self, entered: Sequence[Unit]) -> list[Unit]:

@@ -48,6 +48,7 @@ class Rehearsal:
         self._runtime = runtime
         self._bus = EventBus()
         self._hooks = Registry()
+        self._hooks.adopt_specs(runtime.hooks)
         runtime.provide_clock()
         around = Surroundings(
             self._bus, runtime.services, self._hooks, found.config, found.environ, found.permitting, runtime.make_tasks

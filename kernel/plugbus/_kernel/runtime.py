@@ -35,7 +35,7 @@ from plugbus.errors import (
     PluginLoadError,
     PluginNotFoundError,
 )
-from plugbus.lifecycle import KernelReady, KernelStopping
+from plugbus.lifecycle import KernelReady, KernelStopping, PluginState
 from plugbus.log import Logger, log_failure
 from plugbus.manifest import plugin_key
 from plugbus.owner import Owner
@@ -196,7 +196,8 @@ class Runtime:
                 del self.units[unit.key]
             elif known is not None:
                 unit.forget()
-                raise PluginLoadError(unit.id, f"it is loaded already, from {known.source.label}")
+                hint = f"unload it first to load it anew: await kernel.unload({known.id!r})."
+                raise PluginLoadError(unit.id, f"it is loaded already, from {known.source.label}", hint)
             await self._boot(prepare.enter([unit]))
         try:
             await fleet.announce_ready([unit])
@@ -220,12 +221,17 @@ class Runtime:
         return self._running()[0].unit(known.source)
 
     async def unload(self, plugin_id: str, *, cascade: bool) -> tuple[str, ...]:
-        """Unload a plugin, and those that need it if *cascade* is true; return who left."""
+        """Unload a plugin, and those that need it if *cascade* is true; return who left; a failed one is forgotten."""
         _, fleet = self._running()
         async with self._change():
-            unit = self.units.get(plugin_key(plugin_id))
+            key = plugin_key(plugin_id)
+            unit = self.units.get(key)
             if unit is None:
                 raise PluginNotFoundError(plugin_id, self.nearest(plugin_id))
+            if unit.state is PluginState.FAILED:  # nothing of it runs; the record goes, and what was imported for it
+                del self.units[key]
+                unit.forget()
+                return (unit.id,)
             if not unit.is_up:
                 raise PluginError(unit.id, f"it cannot be unloaded, it is {unit.state}")
             needing = dependents(unit, fleet.ready)
