@@ -168,7 +168,9 @@ class Needing(Plugin, id="needing"):
 async def test_a_provider_that_fails_fails_those_who_ask_for_its_service() -> None:
     async with Kernel(plugins=[Needing, BadProvider]) as kernel:
         assert kernel.plugins["broken"].state == "ready"
-        assert kernel.plugins["needing"].reason == "__init__ raised OSError: no disk"
+        place = f"{__name__}.{BadProvider.database.__qualname__} of 'broken'"
+        expected = f"__init__ raised OSError: no disk; while building service Database with {place}"
+        assert kernel.plugins["needing"].reason == expected
 
 
 async def test_those_who_ask_for_a_service_of_a_failed_plugin_are_blocked() -> None:

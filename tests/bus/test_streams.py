@@ -335,7 +335,7 @@ async def test_wait_for_filters(bus: EventBus) -> None:
 async def test_wait_for_gives_up_in_time(bus: EventBus) -> None:
     start = anyio.current_time()
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"^wait_for\(.*ping\): there was none within 5 s$"):
         await bus.wait_for(Ping, timeout_seconds=5)
 
     assert anyio.current_time() - start == pytest.approx(5)

@@ -13,14 +13,23 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import to_jsonable_python
 
-from plugbus import EventBus, EventType, EventTypeError, NamedEvent, UnknownEventError, event_type
+from plugbus import EventBus, EventType, EventTypeError, Invalid, NamedEvent, Problem, UnknownEventError, event_type
 
 __all__ = ("Results", "fields", "plain_event", "required_type")
 
 
-def fields(data: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the fields of an event as pydantic takes them, which is a dictionary; no data is no fields."""
-    return {} if data is None else dict(data)
+def fields(name: str, data: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of an event as pydantic takes them, which is a dictionary; no data is no fields.
+
+    Raises:
+        Invalid: If it is something else, which may well have come from outside.
+    """
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        problem = Problem("event", f"must be a mapping of its fields, not {type(data).__name__}")
+        raise Invalid(f"{name!r} does not fit its type", problems=[problem])
+    return dict(data)
 
 
 def required_type(bus: EventBus, name: str) -> EventType:

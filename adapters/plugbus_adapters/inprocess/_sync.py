@@ -70,7 +70,7 @@ class SyncInProcess:
         """
         bus = self._kernel.bus
         declared = required_type(bus, name)
-        return self._results.plain(declared, bus.call_named(name, fields(data)))
+        return self._results.plain(declared, bus.call_named(name, fields(name, data)))
 
     def emit(self, name: str, data: Mapping[str, Any] | None = None) -> Any:
         """Emit an event.
@@ -92,7 +92,7 @@ class SyncInProcess:
         bus = self._kernel.bus
         if not self._carry_unknown:
             required_type(bus, name)
-        return plain_event(bus.emit_named(name, fields(data))).data
+        return plain_event(bus.emit_named(name, fields(name, data))).data
 
     @contextmanager
     def stream(
@@ -145,8 +145,9 @@ class _Reader(Iterator[NamedEvent]):
 
     async def _next(self) -> NamedEvent | None:
         """Return the next event, or nothing at the end: no ``Future`` may carry a ``StopIteration``."""
-        with anyio.fail_after(self._timeout_seconds):
+        with anyio.move_on_after(self._timeout_seconds):
             return await anext(self._stream, None)
+        raise TimeoutError(f"the stream had no event within {self._timeout_seconds} s; iterating may go on")
 
 
 def _on_a_loop() -> bool:

@@ -251,8 +251,11 @@ class Subscribing(BusState):
             TimeoutError: If there was none in time.
             PermissionDeniedError: As :meth:`listen`.
         """
-        with anyio.fail_after(timeout_seconds):
+        with anyio.move_on_after(timeout_seconds) as waiting:
             async with self.stream(events, where=where, key=key, max_buffer=1, overflow="drop_newest") as found:
                 async for event in found:
                     return event
+        if waiting.cancelled_caught:
+            listed = describe_targets(tuple(flatten([events])))
+            raise TimeoutError(f"wait_for({listed}): there was none within {timeout_seconds:g} s")
         raise PluginGoneError(self._owner.id, "bus.wait_for()")

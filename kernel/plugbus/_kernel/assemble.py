@@ -49,10 +49,10 @@ def is_quick(unit: Unit) -> bool:
 
 
 def reason_of(error: BaseException, phase: str) -> str:
-    """Say what went wrong, for a plugin's record."""
+    """Say what went wrong, for a plugin's record; the notes name the service and its provider, if one was built."""
     if isinstance(error, PluginError):
         return error.reason
-    return f"{phase} raised {text_of(error)}"
+    return "; ".join((f"{phase} raised {text_of(error)}", *getattr(error, "__notes__", ())))
 
 
 async def call_step(

@@ -80,6 +80,20 @@ async def test_invalid_data_is_refused_with_all_its_problems() -> None:
 
 
 @pytest.mark.parametrize("use", ["call", "emit"])
+@pytest.mark.parametrize("carry_unknown", [False, True])
+async def test_data_that_is_no_mapping_is_refused_and_no_type_error(use: str, carry_unknown: bool) -> None:
+    """It may well have come from outside, where it is the sender's mistake."""
+    async with shop() as kernel:
+        calls = InProcess(kernel, carry_unknown=carry_unknown)
+        name = "products.create" if use == "call" else "order.placed"
+        with pytest.raises(Invalid) as caught:
+            await getattr(calls, use)(name, [("id", 7)])
+
+    assert caught.value.problems == (Problem("event", "must be a mapping of its fields, not list"),)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("use", ["call", "emit"])
 async def test_an_unknown_name_is_an_error_with_the_names_that_come_close(use: str) -> None:
     async with shop() as kernel:
         with pytest.raises(UnknownEventError) as caught:
