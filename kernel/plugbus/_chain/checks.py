@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from inspect import isawaitable, iscoroutine
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, final
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from plugbus.event_types import EventType
     from plugbus.subscription import Subscription
 
-__all__ = ("achecked", "checked", "without_coroutine")
+__all__ = ("achecked", "checked")
 
 Call = Callable[..., Any]
 
@@ -50,24 +49,6 @@ def achecked(call: Call, subscription: Subscription, declared: EventType) -> Cal
         return result
 
     return checked_call
-
-
-def without_coroutine(call: Call, subscription: Subscription, declared: EventType) -> Call:
-    """Refuse a coroutine as the result of a sync subscriber, whether anything else is checked or not.
-
-    An observer's is its own failure, as all that it raises; everybody else's would become the result.
-    """
-
-    def refusing(event: Any, *next_fn: Call) -> Any:
-        result = call(event, *next_fn)
-        if type(result) is CoroutineType:
-            result.close()
-            problem = "it returned a coroutine that nobody awaits; subscribe the async function itself"
-            error = ChainContractError(declared.name, subscription.name, subscription.plugin, problem)
-            raise TypeError(str(error)) if subscription.kind == "observer" else error
-        return result
-
-    return refusing
 
 
 @final

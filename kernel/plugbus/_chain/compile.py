@@ -10,8 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from anyio.from_thread import check_cancelled
-
+from plugbus._chain.invoking import awaitable, link_of
 from plugbus._chain.links import Entry, Link, chain, here, recorded, recorded_chain, recorded_here
 from plugbus._chain.observers import Telling, tell_each, telling_here
 from plugbus._threads import Threads, loop_is_running
@@ -122,7 +121,7 @@ async def _told_in_hop(event: Any, rest: tuple[Threads, Call, Telling]) -> Any:
 
 def _bottom(cast: Cast, around: Surroundings, through_loop: ThroughLoop, *, in_hop: bool) -> Link:
     """Return what is below the listeners: the handler, then the observers inside."""
-    link = _answering(cast.handler, in_hop=in_hop) if cast.handler else _without_handler(around)
+    link = _handling(cast.handler, in_hop=in_hop) if cast.handler else _without_handler(around)
     if not cast.inside:
         return link
     telling = Telling(cast.inside, around.failures)
@@ -161,31 +160,8 @@ def _then_atell(acall: Call, telling: Telling) -> Call:
     return bottom
 
 
-def _answering(step: Step, *, in_hop: bool) -> Link:
-    call, acall = step.call, step.acall
-    if acall is not None:
-        return Link(None if in_hop else call, acall, None)
-    call = step.expect_call()
-    if step.in_caller:
-        return Link(call, _awaitable(call), None)
-    if in_hop:
-        call = _unless_cancelled(call)
-    return Link(call, partial(step.threads.run, call), step.threads)
-
-
-def _unless_cancelled(call: Call) -> Call:
-    def checked(event: Any) -> Any:
-        check_cancelled()
-        return call(event)
-
-    return checked
-
-
-def _awaitable(call: Call) -> Call:
-    async def acall(event: Any) -> Any:
-        return call(event)
-
-    return acall
+def _handling(step: Step, *, in_hop: bool) -> Link:
+    return link_of(step.call, step.acall, step.threads, in_caller=step.in_caller, in_hop=in_hop)
 
 
 def _without_handler(around: Surroundings) -> Link:
@@ -199,4 +175,4 @@ def _without_handler(around: Surroundings) -> Link:
         key = getattr(request, around.declared.key) if around.declared.key else None
         raise NoHandlerError(around.declared.name, key)
 
-    return Link(nobody, _awaitable(nobody), None) if around.declared.is_request else Link(same, asame, None)
+    return Link(nobody, awaitable(nobody), None) if around.declared.is_request else Link(same, asame, None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 import anyio
 
 from plugbus._threads import Overrun, back_to_loop
-from plugbus.errors import ChainContractError, EmitLoopError, ListenerTimeoutError, Refused
+from plugbus.errors import ChainContractError, EmitLoopError, Refused
 
 if TYPE_CHECKING:
     from plugbus._chain.breaking import BreakerState
@@ -185,7 +185,7 @@ def filtered(call: Call, where: Callable[[Any], bool]) -> Call:
     return filtered_call
 
 
-def atimed(call: Call, seconds: float, overrun: Callable[[Any], ListenerTimeoutError]) -> Call:
+def atimed(call: Call, seconds: float, overrun: Callable[[Any], Exception]) -> Call:
     """Cancel an async subscriber that takes longer than *seconds*."""
 
     async def timed(event: Any, *next_fn: Call) -> Any:
@@ -196,7 +196,7 @@ def atimed(call: Call, seconds: float, overrun: Callable[[Any], ListenerTimeoutE
     return timed
 
 
-def timed_thread(call: Call, seconds: float, threads: Threads, overrun: Callable[[Any], ListenerTimeoutError]) -> Call:
+def timed_thread(call: Call, seconds: float, threads: Threads, overrun: Callable[[Any], Exception]) -> Call:
     """Run a sync subscriber in a worker thread of its own, and give the thread up after *seconds*."""
 
     async def timed(event: Any, *next_fn: Call) -> Any:

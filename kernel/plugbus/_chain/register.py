@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from types import ModuleType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from plugbus._annotations import UNRESOLVED, owner_class, resolve, underlying
+from plugbus._chain.invoking import check_place, is_coroutine_callable, refuse_generator
 from plugbus._chain.views import is_view, viewing
 from plugbus.errors import SubscriptionError
 from plugbus.subscribers import Listener, label, parts_of
@@ -102,20 +102,15 @@ def _prepare_listener(
 
 
 def _check_place(name: str, options: Options, *, has_sync: bool, has_async: bool, kind: Kind) -> None:
-    run_in = options.run_in
-    if run_in == "loop" and not has_async:
-        raise SubscriptionError(name, "run_in='loop' needs an async function", "Make it async, or use run_in='caller'.")
-    if run_in in ("thread", "caller") and not has_sync:
-        raise SubscriptionError(name, f"run_in={run_in!r} needs a sync function")
-    if run_in == "caller" and kind == "listener":
+    check_place(name, options.run_in, has_sync=has_sync, has_async=has_async)
+    if options.run_in == "caller" and kind == "listener":
         raise SubscriptionError(name, "a sync listener cannot wait for next_fn on the loop", "Make it async.")
 
 
 def _check_signature(call: Call, kind: Kind, name: str, known: Sequence[EventType]) -> Any:
     """Check the number of parameters and the annotations; return the annotation of the first."""
     function = underlying(call)
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise SubscriptionError(name, "it is a generator function", "Return a result, or nothing.")
+    refuse_generator(name, call)
     try:
         signature = inspect.signature(call)
     except (TypeError, ValueError):  # some builtins do not say what they take
@@ -200,10 +195,3 @@ def _names_async(call: Call) -> bool:
     kinds = [found if isinstance(found, (ModuleType, type)) else type(found) for found in holders]
     named = [*holders, *(getattr(kind, name, None) for kind in kinds for name in code.co_names)]
     return any(inspect.iscoroutinefunction(found) for found in named)
-
-
-def is_coroutine_callable(call: Call) -> bool:
-    """Tell whether calling gives a coroutine: functions, partials of them, objects with ``async __call__``."""
-    while isinstance(call, partial):
-        call = call.func
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(underlying(call))

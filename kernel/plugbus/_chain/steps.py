@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugbus._chain import policies
-from plugbus._chain.checks import achecked, checked, without_coroutine
+from plugbus._chain.checks import achecked, checked
+from plugbus._chain.invoking import Guards, guarded, without_coroutine
 from plugbus._chain.watching import awatched, watched
-from plugbus.errors import ListenerTimeoutError
+from plugbus.errors import ChainContractError, ListenerTimeoutError
 
 if TYPE_CHECKING:
     from plugbus._chain.failures import Failures
@@ -76,15 +77,13 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
         call = call and checked(call, subscription, around.declared)
         acall = acall and achecked(acall, subscription, around.declared)
     elif call and (subscription.suspect or (around.in_threads and options.run_in != "caller")):
-        call = without_coroutine(call, subscription, around.declared)  # beside a hop, this costs nothing
+        call = without_coroutine(call, partial(_unawaited, subscription, around.declared.name))  # cheap beside a hop
     for instrument in around.instruments:
         call = call and watched(call, instrument, subscription, around.declared)
         acall = acall and awatched(acall, instrument, subscription, around.declared)
-    if options.timeout_seconds is not None:
-        call, acall = None, _timed(call, acall, subscription, around.declared.name)
-    if subscription.breaker is not None:
-        call = call and policies.breaking(call, subscription.breaker)
-        acall = acall and policies.abreaking(acall, subscription.breaker)
+    overrun = partial(_overrun, subscription, around.declared.name)
+    guards = Guards(options.timeout_seconds, subscription.breaker, subscription.owner.threads, overrun)
+    call, acall = guarded(call, acall, guards)
     unfiltered = call
     if options.where is not None and subscription.kind == "listener":
         call = call and policies.filtered(call, options.where)
@@ -98,14 +97,13 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
     return Step(subscription, call, acall, unfiltered)
 
 
-def _timed(call: Call | None, acall: Call | None, subscription: Subscription, event: str) -> Call:
-    """A time limit needs the loop: async work is cancelled, a thread is given up."""
+def _overrun(subscription: Subscription, event: str, _: Any) -> ListenerTimeoutError:
     seconds = subscription.options.timeout_seconds or 0.0
+    return ListenerTimeoutError(event, subscription.name, subscription.plugin, seconds)
 
-    def overrun(_: Any) -> ListenerTimeoutError:
-        return ListenerTimeoutError(event, subscription.name, subscription.plugin, seconds)
 
-    if acall is not None:
-        return policies.atimed(acall, seconds, overrun)
-    assert call is not None
-    return policies.timed_thread(call, seconds, subscription.owner.threads, overrun)
+def _unawaited(subscription: Subscription, event: str) -> Exception:
+    """An observer's coroutine is its own failure, as all that it raises; everybody else's would become the result."""
+    problem = "it returned a coroutine that nobody awaits; subscribe the async function itself"
+    error = ChainContractError(event, subscription.name, subscription.plugin, problem)
+    return TypeError(str(error)) if subscription.kind == "observer" else error

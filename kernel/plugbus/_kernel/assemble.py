@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 
-from plugbus._chain.register import is_coroutine_callable
+from plugbus._chain.invoking import is_coroutine_callable
 from plugbus._kernel.definition import services_of
 from plugbus._kernel.targets import PHASES
 from plugbus._kernel.wiring import provide
