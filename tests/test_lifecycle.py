@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import sqlite3
 import threading
 from collections.abc import Iterator
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import fail_after
 from tests.support import virtual_time
@@ -727,3 +729,57 @@ async def test_an_id_that_is_enabled_and_nobody_has_says_where_plugins_come_from
 
     assert "by hand" not in str(caught.value)
     assert "plugin_dirs" in caught.value.hint
+
+
+@pytest.mark.may_block("it opens a database in memory, as plugins do")
+async def test_what_is_made_in_a_constructor_or_factory_belongs_to_the_loops_thread() -> None:
+    """A connection that refuses other threads, and a client that asks for the running loop, work (ADR 0018)."""
+
+    class Opens(Plugin, id="opens"):
+        def __init__(self, cache: Cache) -> None:
+            self.made_in = threading.get_ident()
+            self.connection = sqlite3.connect(":memory:")
+            self.token = anyio.lowlevel.current_token()
+
+        @observes(Tick)
+        async def see(self, event: Tick) -> None:
+            TRACE.append(self.connection.execute("select 'used'").fetchone()[0])
+
+        async def on_shutdown(self) -> None:
+            self.connection.close()
+
+    kernel = Kernel(plugins=[Opens])
+    made_in: list[int] = []
+
+    def cache() -> Iterator[Cache]:
+        made_in.append(threading.get_ident())
+        yield Cache()
+        made_in.append(threading.get_ident())
+
+    kernel.services.factory(Cache, cache)
+    async with kernel:
+        assert kernel.plugins["opens"].instance.made_in == threading.get_ident()
+        assert kernel.plugins["opens"].instance.token == anyio.lowlevel.current_token()
+        await kernel.bus.aemit(Tick())
+
+    assert TRACE == ["used"]
+    assert made_in == [threading.get_ident()] * 2
+
+
+async def test_a_sync_boot_that_hangs_is_given_up_and_the_others_run() -> None:
+    """What may wait belongs into ``on_boot``, where the time limit holds."""
+    gate = threading.Event()
+
+    class Hangs(Plugin, id="hangs"):
+        def on_boot(self) -> None:
+            gate.wait(20)
+
+    try:
+        with fail_after(10):
+            async with Kernel(plugins=[Hangs, plugin("works")], boot_timeout_seconds=0.05) as kernel:
+                states = {record.id: record.state for record in kernel.plugins.values()}
+                assert states == {"hangs": "failed", "works": "ready"}
+                assert "on_boot was still running" in kernel.plugins["hangs"].reason
+                gate.set()
+    finally:
+        gate.set()
