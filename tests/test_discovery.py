@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def write(path: Path, text: str) -> None:
-    await anyio.Path(path.parent).mkdir(exist_ok=True)
+    await anyio.Path(path.parent).mkdir(parents=True, exist_ok=True)
     await anyio.Path(path).write_text(text)
 
 
@@ -198,6 +198,28 @@ def test_whatever_is_enabled_the_allow_list_holds_ids_alone(name: str) -> None:
     except KernelStartError:
         return
     assert all("/" not in each and "." not in each and each for each in found.ids.values())
+
+
+async def test_a_project_folder_with_its_code_under_src_is_a_plugin(folder: Path) -> None:
+    """What ``plugbus new plugin`` makes; its own packages beside the plugin's are nobody's business."""
+    package = folder / "order-mail/src/order_mail"
+    await write(package / "__init__.py", "from .plugin import OrderMail")
+    await write(package / "plugin.py", "from plugbus import Plugin\nclass OrderMail(Plugin, id='order-mail'): ...")
+    await write(folder / "other/src/another/__init__.py", "raise SystemExit")
+
+    async with Kernel(plugin_dirs=[folder], enabled=["order-mail"]) as kernel:
+        assert kernel.plugins["order-mail"].state == "ready"
+        assert "other" not in kernel.plugins
+
+
+async def test_a_link_below_a_project_folder_that_leads_out_is_refused(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside/evil"
+    await write(outside / "__init__.py", "raise SystemExit")
+    await anyio.Path(folder / "evil").mkdir()
+    await anyio.Path(folder / "evil/src").symlink_to(outside.parent)
+
+    async with Kernel(plugin_dirs=[folder], enabled=["evil"]) as kernel:
+        assert "it leads out of its folder" in kernel.plugins["evil"].reason
 
 
 async def test_a_link_that_leads_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -47,7 +47,12 @@ def make_plugin(plugin_id: str, into: Path) -> None:
             file.write_text(text, "utf-8")
     except OSError as error:
         raise CommandError(f"{folder} cannot be written: {error}") from error
-    print_lines(*map(str, sorted(made)), "", f"Next: cd {folder} && python -m pytest")
+    print_lines(
+        *map(str, sorted(made)),
+        "",
+        f"Next: cd {folder} && python -m pytest",
+        f"Use it: pip install {folder}, or plugin_dirs = ['{into}'], and enabled = ['{plugin_id}'] in plugbus.toml",
+    )
 
 
 def _names(plugin_id: str) -> dict[str, str]:

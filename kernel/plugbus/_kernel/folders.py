@@ -52,11 +52,11 @@ def import_plugin(name: str, load: Callable[[], T]) -> T:
 @final
 @dataclass(frozen=True, slots=True)
 class FolderPlugin:
-    """A plugin in a folder: ``<id>/__init__.py``, ``<id>/plugin.py`` or ``<id>.py``.
+    """A plugin in a folder: ``<id>/__init__.py``, ``<id>/plugin.py``, ``<id>.py`` or, a project, ``<id>/src/<id>/``.
 
     Attributes:
         id: Its id, which is the folder's name; empty for the folder of all, when that is not there.
-        path: The folder, or the file.
+        path: The folder with its code, or the file.
         problem: Why it cannot be loaded; empty when it can.
     """
 
@@ -103,11 +103,14 @@ def folder_plugins(folder: Path) -> Iterator[FolderPlugin]:
     root = folder.resolve()
     for path in sorted(folder.iterdir()):
         plugin_id = path.stem if path.suffix == ".py" else path.name
-        if ID_PATTERN.fullmatch(plugin_id) and _has_code(path):
-            yield FolderPlugin(plugin_id, path, _link_problem(path, root))
+        project = path / "src" / plugin_key(plugin_id)  # what `plugbus new plugin` makes
+        for code in (path, project):
+            if ID_PATTERN.fullmatch(plugin_id) and _has_code(code):
+                yield FolderPlugin(plugin_id, code, _link_problem(code, folder, root))
+                break
 
 
-def _link_problem(path: Path, root: Path) -> str:
+def _link_problem(path: Path, folder: Path, root: Path) -> str:
     """Say where a link leads, if what would run is not the file that the allow list was asked for."""
     files = [path, *(path / name for name in ("__init__.py", "plugin.py"))] if path.is_dir() else [path]
     for file in files:
@@ -115,7 +118,7 @@ def _link_problem(path: Path, root: Path) -> str:
             target = file.resolve()
         except (OSError, RuntimeError):  # a link in a circle, before Python 3.13
             target = file
-        if file.is_symlink() or target != root / file.relative_to(path.parent):
+        if file.is_symlink() or target != root / file.relative_to(folder):
             return f"it leads out of its folder, to {target}"
     return ""
 

@@ -100,3 +100,24 @@ def test_a_name_that_plugbus_uses_for_a_class_still_makes_a_plugin(plugbus, fold
 
     (folder / "plugbus.toml").write_text(f'[kernel]\nplugins = ["{name}"]')
     assert plugbus("plugins").code == 0
+
+
+@pytest.mark.parametrize("name", ["order-mail", "mail"])
+def test_a_service_loads_it_from_the_folder_it_was_made_in(plugbus, folder, name: str) -> None:
+    """As the example of the help has it: nothing is installed, and its id is enabled."""
+    plugbus("new", "plugin", name, "--into", "plugins")
+    (folder / "plugbus.toml").write_text(
+        f'[kernel]\nplugin_dirs = ["plugins"]\nenabled = ["{name}"]\n[plugins.{name}]\ngreeting = "good morning"\n'
+    )
+
+    assert plugbus("check", "--strict").code == 0
+    assert plugbus("plugins").out.splitlines()[1].split()[:3] == [name, "0.1.0", "ready"]
+    assert plugbus("explain", f"{name}.greet").code == 0
+
+
+def test_it_says_how_a_service_gets_it(plugbus) -> None:
+    made = plugbus("new", "plugin", "mail", "--into", "plugins").out
+
+    assert "pip install plugins/mail" in made
+    assert "plugin_dirs = ['plugins']" in made
+    assert "enabled = ['mail']" in made
