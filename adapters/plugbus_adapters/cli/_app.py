@@ -20,6 +20,7 @@ from typer.main import get_command
 from plugbus_adapters.cli._console import note
 from plugbus_adapters.cli._errors import CommandError
 from plugbus_adapters.cli._extending import Commands, Session
+from plugbus_adapters.cli._log import restored_log
 
 __all__ = ("app", "run")
 
@@ -64,7 +65,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a reason may hold what this terminal cannot show
     session = Session()
     try:
-        get_command(app).main(args=None if argv is None else list(argv), prog_name="plugbus", obj=session)
+        with restored_log(session):
+            get_command(app).main(args=None if argv is None else list(argv), prog_name="plugbus", obj=session)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except CommandError as error:
@@ -98,14 +100,21 @@ def root(
         ),
     ] = None,
     *,
-    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    show_traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback",
+            is_eager=True,
+            callback=lambda context, value: context.obj.show_traceback(value),
+            help="Show where an error comes from.",
+        ),
+    ] = False,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Run kernels and look into them."""
-    del target, show_version  # their callbacks did all there is to do
-    context.obj.traceback = show_traceback
+    del context, target, show_traceback, show_version  # their callbacks did all there is to do
 
 
 @app.command(
@@ -187,7 +196,10 @@ def new_plugin(
     *,
     into: Annotated[Path, typer.Option("--into", help="The folder in which its own folder is made.")] = Path(),
 ) -> None:
-    """Make a package with a plugin, its manifest, tests that pass, and an entry point."""
+    """Make a package with a plugin, its manifest, tests that pass, and an entry point.
+
+    A service loads it once its id is enabled: from --into, if plugin_dirs names that folder, or installed by pip.
+    """
     from plugbus_adapters.cli._scaffold import make_plugin
 
     make_plugin(name, into)

@@ -87,8 +87,12 @@ def _counted(count: int, noun: str) -> str:
 
 
 @contextlib.contextmanager
-def booted(kernel: Kernel) -> Iterator[KernelPortal]:
+def booted(kernel: Kernel, *, tell: bool = True) -> Iterator[KernelPortal]:
     """Have a kernel run in a thread of its own, and what it prints on standard error.
+
+    Args:
+        kernel: Which.
+        tell: Warn of each plugin that does not run; not for a command whose result says so.
 
     Raises:
         CommandError: If it does not start.
@@ -101,6 +105,8 @@ def booted(kernel: Kernel) -> Iterator[KernelPortal]:
     except KernelStartError as error:
         raise _not_started(error) from error
     try:
+        if tell:
+            note(*_not_well(running.explain()))
         yield running
     finally:
         with stdout_for_data():
@@ -111,7 +117,7 @@ def list_plugins(target: str | None, *, as_json: bool) -> int:
     """Print all plugins of a kernel that was booted for it; return the exit code."""
     with stdout_for_data():
         kernel = load_kernel(target)
-        with booted(kernel) as running:
+        with booted(kernel, tell=False) as running:
             plan = running.explain()
     if as_json:
         print_lines(plan.model_dump_json(indent=2))

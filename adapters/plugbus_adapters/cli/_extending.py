@@ -36,6 +36,11 @@ class Session:
         self._target = target
         return target
 
+    def show_traceback(self, wanted: bool) -> bool:  # noqa: FBT001 - as the callback of an option
+        """Keep whether tracebacks are shown, early enough for a kernel that is booted for its commands."""
+        self.traceback = wanted
+        return wanted
+
     def target_or(self, given: str | None) -> str | None:
         """Return the target of a command: its own, or else the one before the command."""
         return given or self._target

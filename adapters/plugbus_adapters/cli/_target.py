@@ -20,6 +20,7 @@ import pydantic
 import plugbus
 from plugbus import Kernel
 from plugbus_adapters.cli._errors import CommandError
+from plugbus_adapters.cli._log import calm_log
 
 __all__ = ("DEFAULT_FILE", "load_kernel")
 
@@ -40,6 +41,7 @@ def load_kernel(target: str | None, *, dev: bool = False) -> Kernel:
     Raises:
         CommandError: If it means none.
     """
+    calm_log()
     if target is None:
         if not Path(DEFAULT_FILE).is_file():
             raise CommandError(f"which kernel? There is no {DEFAULT_FILE} in this folder", _HOW)

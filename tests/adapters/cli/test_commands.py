@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import structlog
 
 COMMANDS = [(), ("run",), ("check",), ("plugins",), ("explain",), ("new",), ("new", "plugin")]
 
@@ -236,3 +237,9 @@ def test_nobody_takes_a_name_from_us(plugbus, installed, monkeypatch, folder) ->
     monkeypatch.syspath_prepend(folder)
 
     assert plugbus("check", "shop:well").out == "no problems\n"
+
+
+def test_the_log_is_as_before_when_a_command_has_ended(plugbus) -> None:
+    assert plugbus("plugins", "shop:ill").code == 1
+
+    assert not structlog.is_configured()

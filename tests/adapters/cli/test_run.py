@@ -112,3 +112,43 @@ def test_a_terminal_that_cannot_show_a_character_gets_its_code(folder: Path) -> 
     (folder / "snow.py").write_text(SHOP.replace("no [disk]", "no \u2603"))
 
     assert "no \\u2603" in in_process("plugins", "snow:ill", folder=folder, PYTHONIOENCODING="ascii").out
+
+
+@pytest.mark.parametrize("command", [("plugins", "shop:ill"), ("explain", "shop.ordered", "shop:ill")], ids=" ".join)
+def test_a_plugin_that_fails_is_told_once_and_its_traceback_on_request(folder: Path, command: tuple[str, ...]) -> None:
+    ended = in_process(*command, folder=folder)
+    told = ended.out + ended.err
+
+    assert "Traceback" not in told
+    assert told.count("no [disk]") == 2  # the plugin that failed, and the one that it blocks
+    assert "plugin does not run" not in told
+
+    shown = in_process("--traceback", *command, folder=folder)
+    assert "Traceback" in shown.out + shown.err
+
+
+def test_run_tells_a_plugin_that_fails_once_too(folder: Path) -> None:
+    with start("run", "shop:ill", folder=folder) as process:
+        told = until_ready(process)
+        process.terminate()
+        out, err = process.communicate(timeout=50)
+
+    assert "Traceback" not in told + out + err
+    assert (told + out + err).count("no [disk]") == 2
+
+
+def test_run_tells_a_plugin_without_which_it_does_not_start_once(folder: Path) -> None:
+    ended = in_process("run", "shop:insisting", folder=folder)
+
+    assert (ended.code, "Traceback" in ended.out + ended.err) == (1, False)
+    assert (ended.out + ended.err).count("no [disk]") == 1
+    assert "Traceback" in in_process("--traceback", "run", "shop:insisting", folder=folder).err
+
+
+def test_what_a_host_configured_for_its_log_stays(folder: Path) -> None:
+    """Its own lines go where it wants them, tracebacks included."""
+    (folder / "own.py").write_text(
+        "import structlog\nstructlog.configure(processors=[structlog.processors.JSONRenderer()])\nfrom shop import *\n"
+    )
+
+    assert '"event": "plugin does not run"' in in_process("plugins", "own:ill", folder=folder).err
