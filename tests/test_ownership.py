@@ -20,9 +20,7 @@ from plugbus import (
     EventBus,
     Kernel,
     Logger,
-    Manifest,
     Plugin,
-    PluginContext,
     PluginError,
     PluginGoneError,
     Request,
@@ -270,50 +268,6 @@ async def census() -> tuple[Counter[str], Counter[str], int]:
         }
     )
     return ours, others, threading.active_count()
-
-
-@pytest.mark.parametrize("way", ["class", "module", "folder"])
-async def test_200_rounds_of_load_and_unload_are_back_at_the_baseline(way: str, tmp_path: Path) -> None:
-    """Subscriptions, services, tasks, threads and memory."""
-    spec: object = Everything
-    if way == "module":
-        module = type(sys)("ownership_module")
-        module.manifest = Manifest(id="ownership")
-
-        def register(ctx: PluginContext, log: Logger) -> None:
-            ctx.bus.observe(Tick, lambda event: None)
-            ctx.provide(Cache, Cache())
-            ctx.tasks.start(anyio.sleep_forever)
-
-        module.register = register
-        spec = module
-    if way == "folder":
-        folder = anyio.Path(tmp_path / "one")
-        await folder.mkdir()
-        await (folder / "plugin.py").write_text(FOLDER_PLUGIN.format(name="one"))
-    dirs = {"plugin_dirs": [tmp_path], "enabled": ["one"]} if way == "folder" else {}
-
-    with fail_after(50):
-        async with Kernel(**dirs) as kernel:
-            if way == "folder":
-                await kernel.unload("one")
-                spec = "one"
-
-            async def rounds(count: int) -> None:
-                for _ in range(count):
-                    record = await kernel.load(spec)
-                    await kernel.bus.aemit(Tick())
-                    await kernel.unload(record.id)
-
-            await rounds(100)  # caches of Python and pydantic fill up to their bounds
-            ours, others, threads = await census()
-            await rounds(200)
-            ours_after, others_after, threads_after = await census()
-
-            assert ours_after - ours == Counter()
-            assert {kind: count for kind, count in (others_after - others).items() if count >= 50} == {}
-            assert threads_after <= threads
-            assert [item for item in kernel.bus.subscriptions() if item.plugin != "host"] == []
 
 
 async def test_the_census_sees_what_is_left() -> None:

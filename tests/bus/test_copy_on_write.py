@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import threading
 
 import anyio
@@ -14,7 +13,6 @@ from tests.bus.tools import (
     Keyed,
     Ping,
     Pong,
-    SubPing,
     World,
     in_threads,
     in_worlds,
@@ -28,63 +26,6 @@ from tests.bus.tools import (
 from plugbus import DuplicateHandlerError, EventBus
 
 pytestmark = marks
-
-EMITTERS, CHURNERS, EMITS = 8, 8, 100_000
-
-
-def test_subscribing_and_closing_from_eight_threads_while_eight_emit(bus: EventBus) -> None:
-    """No exception, and exactly one call each for those who were there all the time."""
-    listened, observed = collections.Counter(), collections.Counter()
-    threads_of = [[] for _ in range(EMITTERS)]
-    churned, heard = [0] * CHURNERS, [0] * CHURNERS
-    left = threading.Semaphore(0)
-    done = threading.Event()
-
-    def permanent(message, next_fn):
-        listened[threading.get_ident()] += 1  # one thread per key: no two threads write one counter
-        return next_fn(message)
-
-    def told(message):
-        observed[threading.get_ident()] += 1
-        threads_of[message.number % EMITTERS].append(message.number)
-
-    bus.listen(Ping, permanent)
-    bus.observe(Ping, told)
-
-    def emitter(mine: int) -> None:
-        for number in range(mine, EMITS, EMITTERS):
-            bus.emit(Ping.model_construct(number=number))
-        left.release()
-
-    def churner(mine: int) -> None:
-        def hear(message) -> None:
-            heard[mine] += 1
-
-        def pass_on(message, next_fn):
-            heard[mine] += 1
-            return next_fn(message)
-
-        while not done.is_set():
-            with bus.listen(Ping, pass_on, priority=mine), bus.observe(SubPing, hear), bus.observe(Ping, hear):
-                churned[mine] += 1
-                done.wait(0.0005)  # lets the emitters at the interpreter lock
-
-    def watcher() -> None:
-        for _ in range(EMITTERS):
-            left.acquire(timeout=SECONDS)
-        done.set()
-
-    in_threads(
-        watcher,
-        *[lambda mine=mine: emitter(mine) for mine in range(EMITTERS)],
-        *[lambda mine=mine: churner(mine) for mine in range(CHURNERS)],
-    )
-
-    assert sum(listened.values()) == sum(observed.values()) == EMITS
-    assert [numbers == list(range(mine, EMITS, EMITTERS)) for mine, numbers in enumerate(threads_of)] == [True] * 8
-    assert min(churned) > 1, "every churner subscribed and closed more than once"
-    assert sum(heard) > 0, "some of the passing subscribers were called"
-    assert len(bus.subscriptions()) == 2, "and none of them stayed"
 
 
 def test_keyed_subscriptions_come_and_go_under_load(bus: EventBus) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import gc
 import threading
 import weakref
@@ -19,6 +20,7 @@ from tests.bus.tools import (
     Gate,
     Hops,
     Ping,
+    SubPing,
     World,
     coloured,
     in_every_world,
@@ -38,6 +40,7 @@ from plugbus import EventBus, ListenerTimeoutError, replace
 
 pytestmark = marks
 
+EMITTERS, CHURNERS = 8, 8
 PLACES = ["where", "before", "after", "handler", "inside", "observer"]
 every_place = pytest.mark.parametrize("place", PLACES)
 
@@ -391,7 +394,63 @@ def test_a_closed_subscription_lets_go_of_its_subscriber(bus: EventBus) -> None:
     assert ref() is None
 
 
-def test_two_hundred_owners_come_and_go_and_leave_nothing(bus: EventBus) -> None:
+def test_subscribing_and_closing_from_eight_threads_while_eight_emit(bus: EventBus, full: bool) -> None:
+    """No exception, and exactly one call each for those who were there all the time."""
+    emits = 100_000 if full else 20_000
+    listened, observed = collections.Counter(), collections.Counter()
+    threads_of = [[] for _ in range(EMITTERS)]
+    churned, heard = [0] * CHURNERS, [0] * CHURNERS
+    left = threading.Semaphore(0)
+    done = threading.Event()
+
+    def permanent(message, next_fn):
+        listened[threading.get_ident()] += 1  # one thread per key: no two threads write one counter
+        return next_fn(message)
+
+    def told(message):
+        observed[threading.get_ident()] += 1
+        threads_of[message.number % EMITTERS].append(message.number)
+
+    bus.listen(Ping, permanent)
+    bus.observe(Ping, told)
+
+    def emitter(mine: int) -> None:
+        for number in range(mine, emits, EMITTERS):
+            bus.emit(Ping.model_construct(number=number))
+        left.release()
+
+    def churner(mine: int) -> None:
+        def hear(message) -> None:
+            heard[mine] += 1
+
+        def pass_on(message, next_fn):
+            heard[mine] += 1
+            return next_fn(message)
+
+        while not done.is_set():
+            with bus.listen(Ping, pass_on, priority=mine), bus.observe(SubPing, hear), bus.observe(Ping, hear):
+                churned[mine] += 1
+                done.wait(0.0005)  # lets the emitters at the interpreter lock
+
+    def watcher() -> None:
+        for _ in range(EMITTERS):
+            left.acquire(timeout=SECONDS)
+        done.set()
+
+    in_threads(
+        watcher,
+        *[lambda mine=mine: emitter(mine) for mine in range(EMITTERS)],
+        *[lambda mine=mine: churner(mine) for mine in range(CHURNERS)],
+    )
+
+    assert sum(listened.values()) == sum(observed.values()) == emits
+    assert [numbers == list(range(mine, emits, EMITTERS)) for mine, numbers in enumerate(threads_of)] == [True] * 8
+    assert min(churned) > 1, "every churner subscribed and closed more than once"
+    assert sum(heard) > 0, "some of the passing subscribers were called"
+    assert len(bus.subscriptions()) == 2, "and none of them stayed"
+
+
+def test_owners_come_and_go_and_leave_nothing(bus: EventBus, full: bool) -> None:
     """Subscriptions, types and statistics are back at the baseline."""
 
     async def one_round() -> None:
@@ -407,7 +466,7 @@ def test_two_hundred_owners_come_and_go_and_leave_nothing(bus: EventBus) -> None
     subscriptions, types = len(bus.subscriptions()), len(bus.types())
 
     async def rounds() -> None:
-        for _ in range(200):
+        for _ in range(200 if full else 40):
             await one_round()
 
     run("asyncio", rounds)
