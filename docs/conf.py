@@ -86,7 +86,13 @@ def _no_type_before_a_colon(app: Sphinx, what: str, name: str, obj: object, opti
                 return
 
 
+def _no_fields_of_tuples(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:  # noqa: ARG001, FBT001, PLR0917
+    """Leave the fields of a named tuple to its docstring, which has them already, and says more."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-skip-member", _no_fields_of_tuples)
     app.connect("autodoc-process-docstring", _no_type_before_a_colon, priority=600)  # napoleon comes at 500
     app.connect("missing-reference", _resolve)
