@@ -2,6 +2,7 @@
 
 from plugbus._chain.failures import ListenerFailed
 from plugbus._closing import Closing
+from plugbus.bound import Bound
 from plugbus.bus import EventBus
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import (
@@ -70,6 +71,7 @@ from plugbus.tasks import TaskHandle, Tasks, TasksStatistics, TaskState, TaskSta
 __all__ = (
     "ABSENT",
     "AsyncNextFn",
+    "Bound",
     "Breaker",
     "BreakerOpenError",
     "BusStatistics",

@@ -9,9 +9,9 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, ForwardRef
 
-__all__ = ("UNRESOLVED", "class_hints", "owner_class", "resolve", "underlying")
+__all__ = ("UNRESOLVED", "class_hints", "namespaces", "owner_class", "resolve", "underlying")
 
 
 class _Unresolved:
@@ -26,6 +26,8 @@ UNRESOLVED: Final = _Unresolved()
 
 def resolve(annotation: Any, *scopes: Mapping[str, Any]) -> Any:
     """Evaluate one annotation in the given namespaces, innermost first; ``UNRESOLVED`` where a name is missing."""
+    if isinstance(annotation, ForwardRef):  # as a NamedTuple keeps them
+        annotation = annotation.__forward_arg__
     if not isinstance(annotation, str):
         return annotation
     names: dict[str, Any] = {}
@@ -59,6 +61,11 @@ def underlying(call: Callable[..., Any]) -> Callable[..., Any]:
         else:
             unwrapped: Callable[..., Any] = inspect.unwrap(call)
             return unwrapped
+
+
+def namespaces(function: Callable[..., Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the namespaces that a function's annotations were written in, innermost first."""
+    return vars(owner_class(function) or object), getattr(function, "__globals__", {})
 
 
 def owner_class(function: Callable[..., Any]) -> type | None:

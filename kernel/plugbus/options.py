@@ -18,6 +18,7 @@ from plugbus.errors import SubscriptionError
 __all__ = (
     "ABSENT",
     "AnswerOptions",
+    "BindOptions",
     "Breaker",
     "Kind",
     "ListenOptions",
@@ -70,14 +71,19 @@ class Breaker:
             raise ValueError(f"{self}: failures must be at least 1 and cooldown_seconds above zero")
 
 
-class AnswerOptions(TypedDict, total=False):
-    """What ``answers`` and ``EventBus.answer`` take; see there."""
+class BindOptions(TypedDict, total=False):
+    """What ``Owner.bind`` takes; see there."""
 
-    key: object
     run_in: RunIn | None
     timeout_seconds: float | None
     name: str | None
     breaker: Breaker | None
+
+
+class AnswerOptions(BindOptions, total=False):
+    """What ``answers`` and ``EventBus.answer`` take; see there."""
+
+    key: object
 
 
 class _Ordered(AnswerOptions, total=False):

@@ -7,10 +7,10 @@ Why whoever holds a view needs the plugin that made it: docs/adr/0010-what-serve
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from inspect import isawaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final, overload
 
 import anyio
 import anyio.lowlevel
@@ -19,17 +19,23 @@ from plugbus._permits import Permits
 from plugbus._threads import Threads
 from plugbus.errors import PluginError, PluginGoneError
 from plugbus.log import Logger, plugin_logger
+from plugbus.options import Options
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from typing_extensions import Unpack
 
     from plugbus._permits import Limits
+    from plugbus.bound import Bound
     from plugbus.bus import EventBus
     from plugbus.manifest import Manifest
+    from plugbus.options import BindOptions
     from plugbus.services import Services
     from plugbus.tasks import Tasks
 
 __all__ = ("Owner",)
+
+R = TypeVar("R")
 
 HOST_ID = "host"
 
@@ -122,6 +128,54 @@ class Owner:
     def log(self) -> Logger:
         """Its logger. It never fails: the last lines of a plugin are those that tell why it left."""
         return plugin_logger(self.id)
+
+    @overload
+    def bind(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, R]],
+        *,
+        given: int = 0,
+        argument_types: Collection[object] = (),
+        **options: Unpack[BindOptions],
+    ) -> Bound[R]: ...
+    @overload
+    def bind(
+        self,
+        fn: Callable[..., R],
+        *,
+        given: int = 0,
+        argument_types: Collection[object] = (),
+        **options: Unpack[BindOptions],
+    ) -> Bound[R]: ...
+    def bind(
+        self,
+        fn: Callable[..., Any],
+        *,
+        given: int = 0,
+        argument_types: Collection[object] = (),
+        **options: Unpack[BindOptions],
+    ) -> Bound[Any]:
+        """Make a function of it callable for others, as the bus calls its subscribers.
+
+        A parameter of a registered type, or marked ``Annotated[X, Inject]``, is a service; a scalar, a model, a dict
+        or a list is an argument that the caller passes.
+
+        Args:
+            fn: A function, a bound method, a partial or a callable object, sync or async.
+            given: How many positional parameters the caller passes, whatever their types.
+            argument_types: Further types that are arguments, such as a request of a web framework.
+            **options: ``run_in`` (``"loop"``, ``"thread"``, ``"caller"``), ``timeout_seconds``, ``breaker``, ``name``;
+                as :meth:`EventBus.answer` takes them.
+
+        Raises:
+            WiringError: If a parameter is neither service nor argument, or a service cannot be provided; all at once.
+            SubscriptionError: If it cannot work, and why.
+            PluginGoneError: If it has left.
+            PluginError: If it belongs to no kernel.
+        """
+        from plugbus.bound import Bound
+
+        return Bound(fn, self, self._at_home("its bind()"), given, argument_types, Options.of(**options))
 
     def _at_home(self, what: str) -> Home:
         if self.gone:

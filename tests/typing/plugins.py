@@ -9,6 +9,7 @@ import pluggy
 from pydantic import BaseModel
 
 from plugbus import (
+    Bound,
     EventBus,
     Health,
     Kernel,
@@ -17,6 +18,7 @@ from plugbus import (
     KernelPortal,
     Logger,
     Manifest,
+    Owner,
     Plugin,
     PluginContext,
     PluginRecord,
@@ -126,3 +128,22 @@ def use_portal(kernel: Kernel) -> None:
 def use_plan(plan: KernelPlan) -> dict[str, Any]:
     """What a plan is."""
     return plan.model_dump()
+
+
+def binds(owner: Owner) -> None:
+    """What is bound returns what the function returns, awaited; the arguments are checked when it is called."""
+
+    async def price(item: str) -> int:
+        return len(item)
+
+    def describe(item: str) -> str:
+        return item
+
+    assert_type(owner.bind(price, timeout_seconds=2.0), Bound[int])
+    assert_type(owner.bind(describe, given=1, run_in="caller"), Bound[str])
+    assert_type(owner.bind(describe).sync("tea"), str)
+
+
+async def awaits(bound: Bound[int]) -> None:
+    """Awaiting a call gives the result."""
+    assert_type(await bound("tea"), int)

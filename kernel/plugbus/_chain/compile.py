@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from plugbus._chain.links import ThroughLoop
     from plugbus._chain.steps import Step, Surroundings
 
-__all__ = ("Cast", "compile_async", "compile_sync")
+__all__ = ("Cast", "compile_async", "compile_sync", "unless_on_loop")
 
 Call: TypeAlias = Callable[..., Any]
 
@@ -48,8 +48,12 @@ def compile_sync(cast: Cast, around: Surroundings, through_loop: ThroughLoop) ->
     entry = _sync_entry(cast, around, through_loop)
     if async_only is None:
         return entry
-    error = partial(SyncEmitError, around.declared.name, async_only.subscription.name)
-    return (_guarded, (error, *entry))
+    return unless_on_loop(entry, around.declared.name, async_only.subscription.name)
+
+
+def unless_on_loop(entry: Entry, event: str, subscriber: str) -> Entry:
+    """Have a sync run that needs the loop refused where its own thread's loop is running."""
+    return (_guarded, (partial(SyncEmitError, event, subscriber), *entry))
 
 
 def _guarded(event: Any, rest: tuple[Callable[[], SyncEmitError], Call, Any]) -> Any:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import ModuleType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from plugbus._annotations import UNRESOLVED, owner_class, resolve, underlying
+from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
 from plugbus._chain.invoking import check_place, is_coroutine_callable, refuse_generator
 from plugbus._chain.views import is_view, viewing
 from plugbus.errors import SubscriptionError
@@ -123,7 +123,7 @@ def _check_signature(call: Call, kind: Kind, name: str, known: Sequence[EventTyp
     variadic = any(item.kind is item.VAR_POSITIONAL for item in signature.parameters.values())
     if len(positional) < _GIVEN[kind] and not variadic:
         raise SubscriptionError(name, f"it takes {len(positional)} parameters where {_SHAPES[kind]} are given")
-    scopes = (vars(owner_class(function) or object), getattr(function, "__globals__", {}))
+    scopes = namespaces(function)
     annotation = resolve(positional[0].annotation, *scopes) if positional else UNRESOLVED
     for declared in known:
         if not (_fits(declared.cls, annotation) or (kind == "observer" and is_view(annotation, known))):

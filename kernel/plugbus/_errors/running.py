@@ -96,7 +96,7 @@ class SyncEmitError(PlugbusError):
     Example:
         >>> print(SyncEmitError("order.placed", "notify"))
         emit of 'order.placed' needs the event loop for 'notify', on the thread that runs it; nothing ran.
-        Hint: await bus.aemit(...) or bus.acall(...) here, or emit from a worker thread.
+        Hint: await bus.aemit(...), bus.acall(...) or bound(...) here, or do it from a worker thread.
     """
 
     def __init__(self, event: str, subscriber: str) -> None:
@@ -105,7 +105,10 @@ class SyncEmitError(PlugbusError):
 
     def _parts(self) -> tuple[str, str]:
         what = f"emit of {self.event!r} needs the event loop for {self.subscriber!r}, on the thread that runs it"
-        return f"{what}; nothing ran.", "await bus.aemit(...) or bus.acall(...) here, or emit from a worker thread."
+        return (
+            f"{what}; nothing ran.",
+            "await bus.aemit(...), bus.acall(...) or bound(...) here, or do it from a worker thread.",
+        )
 
 
 class ListenerTimeoutError(PlugbusError):

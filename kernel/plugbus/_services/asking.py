@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from typing_extensions import TypeForm
 
 from plugbus._services.annotations import read
 from plugbus._services.container import Container
+from plugbus._services.dividing import divide
 from plugbus._services.parameters import Parameter, parameters_of
 from plugbus.errors import PluginGoneError
 from plugbus.owner import Owner
@@ -109,7 +110,14 @@ class Asking:
         """
         return parameters_of(call, given)
 
-    def inject(self, call: Callable[..., T], *, given: int = 0, owner: Owner | None = None) -> Callable[..., T]:
+    def inject(
+        self,
+        call: Callable[..., T],
+        *,
+        given: int = 0,
+        owner: Owner | None = None,
+        parameters: tuple[Parameter, ...] | None = None,
+    ) -> Callable[..., T]:
         """Return a callable with its services bound by name; itself when there is nothing to bind.
 
         The services are had now, those that are not there yet built in this thread.
@@ -118,6 +126,7 @@ class Asking:
             call: A function, method, class, partial or callable object; async stays async.
             given: How many positional parameters its caller passes.
             owner: For whom, if not for the owner of this view.
+            parameters: Which parameters to bind, if not all beyond those that are given; see :meth:`divide`.
 
         Raises:
             WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
@@ -134,18 +143,26 @@ class Asking:
             >>> services.inject(show, given=1)("tea")
             '7 pieces of tea'
         """
-        parameters = parameters_of(call, given)
+        parameters = parameters_of(call, given) if parameters is None else parameters
         if not parameters:
             return call
         return _bound(call, self._container.fill(call, parameters, self._asker(owner)))
 
-    async def ainject(self, call: Callable[..., T], *, given: int = 0, owner: Owner | None = None) -> Callable[..., T]:
+    async def ainject(
+        self,
+        call: Callable[..., T],
+        *,
+        given: int = 0,
+        owner: Owner | None = None,
+        parameters: tuple[Parameter, ...] | None = None,
+    ) -> Callable[..., T]:
         """Do the same with services that may need the loop; this may suspend, and be cancelled.
 
         Args:
             call: A function, method, class, partial or callable object; async stays async.
             given: How many positional parameters its caller passes.
             owner: For whom, if not for the owner of this view.
+            parameters: Which parameters to bind, if not all beyond those that are given; see :meth:`divide`.
 
         Raises:
             WiringError: If a parameter cannot be filled: all of them at once; nothing was built.
@@ -161,10 +178,40 @@ class Asking:
             >>> anyio.run(services.ainject, lambda count: count + 1)()
             8
         """
-        parameters = parameters_of(call, given)
+        parameters = parameters_of(call, given) if parameters is None else parameters
         if not parameters:
             return call
         return _bound(call, await self._container.afill(call, parameters, self._asker(owner)))
+
+    def divide(
+        self, call: Callable[..., Any], *, given: int = 0, argument_types: Collection[object] = ()
+    ) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
+        """Return what a callable wants beyond what its caller passes: the services, and the arguments.
+
+        A registered type, or ``Annotated[X, Inject]``, is a service; a scalar, model, dict or list is an argument.
+
+        Args:
+            call: A function, method, class, partial or callable object.
+            given: How many positional parameters its caller passes, whatever they are.
+            argument_types: Further types that are arguments.
+
+        Raises:
+            WiringError: If a parameter is neither, or a service cannot be provided; nothing was built.
+            PluginGoneError: If the owner has left.
+
+        Example:
+            >>> from plugbus.services import Services
+            >>> services = Services()
+            >>> _ = services.factory(list, lambda: [])
+            >>> def search(text: str, results: list, limit: int = 10) -> None: ...
+            >>> wanted, arguments = services.divide(search)
+            >>> [parameter.name for parameter in wanted], [parameter.name for parameter in arguments]
+            (['results'], ['text', 'limit'])
+        """
+        asker = self._asker()
+        wanted, arguments = divide(self._container, call, given, asker, argument_types)
+        self._container.plan(call, wanted, asker)
+        return wanted, arguments
 
     def _asker(self, owner: Owner | None = None) -> Owner | None:
         if owner is not None and self._owner is not None:

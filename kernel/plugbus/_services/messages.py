@@ -19,6 +19,7 @@ __all__ = (
     "duplicate",
     "hint_for",
     "missing",
+    "neither",
     "not_by_name",
     "not_permitted",
     "same_thing",
@@ -45,6 +46,13 @@ def missing(where: Where, parameter: Parameter, hint: str) -> Problem:
     else:
         what = f"its annotation {parameter.unresolved!r} cannot be resolved, and no service is named {parameter.name!r}"
     return Problem(where_is(where, parameter), what, hint)
+
+
+def neither(where: Where, parameter: Parameter, registry: Registry) -> Problem:
+    """Not to be read as a service, and not as an argument."""
+    problem = missing(where, parameter, "")
+    hint = f"as a service: {hint_for(parameter, registry)}; as an argument: make it a scalar, a model, a dict or a list"
+    return Problem(problem.where, f"is neither a service nor an argument: {problem.message}, and it is no data", hint)
 
 
 def hint_for(parameter: Parameter, registry: Registry) -> str:

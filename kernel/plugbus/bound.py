@@ -1,0 +1,201 @@
+"""A function of a plugin, ready to be called by somebody else: what endpoints, jobs and schedules need.
+
+Owns no way of running of its own: a ``Bound`` is the bottom of a chain, made of the pieces that a handler's step is
+made of (``_chain/invoking.py``), with the arguments of the call where the event goes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, final
+
+from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
+from plugbus._chain.breaking import BreakerState
+from plugbus._chain.compile import unless_on_loop
+from plugbus._chain.invoking import (
+    Guards,
+    check_place,
+    guarded,
+    is_coroutine_callable,
+    link_of,
+    refuse_generator,
+    without_coroutine,
+)
+from plugbus._chain.links import here
+from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError, SubscriptionError
+from plugbus.event_types import event, event_type
+from plugbus.options import Options
+from plugbus.subscribers import label
+
+if TYPE_CHECKING:
+    from plugbus._chain.links import Entry
+    from plugbus.owner import Home, Owner
+    from plugbus.services import Parameter
+
+__all__ = ("Bound",)
+
+R = TypeVar("R")
+Call: TypeAlias = Callable[..., Any]
+
+
+@event(name="plugbus.bound_call")
+class Given(NamedTuple):
+    """What one call was given: it goes where the event of a handler goes."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@final
+class Bound(Generic[R]):
+    """A function of a plugin with its services, its threads, its time limit and breaker; ``owner.bind(fn)`` makes it.
+
+    ``await bound(...)`` runs it as the bus runs a subscriber in ``aemit``: async on the loop, sync in a worker thread
+    of its plugin. ``bound.sync(...)`` runs it as ``emit`` does: here, or through the loop if it needs one.
+    The services are had with the first call.
+
+    Attributes:
+        name: What it is called in errors.
+        function: The function itself.
+        owner: Whose it is.
+        parameters: What its caller passes, with resolved annotations; services fill the others.
+        returns: What its return annotation says; ``Any`` if it says nothing.
+
+    Example:
+        >>> import anyio
+        >>> from plugbus import Clock, Kernel, Owner, Plugin
+        >>> class Shop(Plugin):
+        ...     def __init__(self, owner: Owner) -> None:
+        ...         self.bound = owner.bind(self.price)
+        ...
+        ...     async def price(self, item: str, clock: Clock, count: int = 1) -> int:
+        ...         return count * len(item)
+        >>> async def main() -> None:
+        ...     async with Kernel(plugins=[Shop]) as kernel:
+        ...         bound = kernel.plugins["shop"].instance.bound
+        ...         print(*bound.parameters, sep="; ")
+        ...         print(await bound("tea", count=2))
+        >>> anyio.run(main)
+        item: str; count: int = 1
+        6
+    """
+
+    __slots__ = ("_core", "_options", "_services", "_wanted", "_ways", "function", "name", "owner", "parameters")
+
+    def __init__(  # noqa: PLR0917 - called from one place
+        self,
+        function: Callable[..., Any],
+        owner: Owner,
+        home: Home,
+        given: int,
+        argument_types: Collection[object],
+        options: Options,
+    ) -> None:
+        self.name = options.name or label(function)
+        self.function, self.owner = function, owner
+        self._services, self._options = home.services, options
+        self._core = home.bus._core  # noqa: SLF001 - it shares clock and bridge with the chains
+        options.check(self.name, "handler")
+        if not callable(function):
+            raise SubscriptionError(self.name, f"{function!r} is not callable")
+        refuse_generator(self.name, function)
+        is_async = is_coroutine_callable(function)
+        check_place(self.name, options.run_in, has_sync=not is_async, has_async=is_async)
+        self._wanted, _ = home.services.divide(function, given=given, argument_types=argument_types)
+        self.parameters = _parameters(function, self._wanted)
+        self._ways: tuple[Call, Entry] | None = None
+
+    @property
+    def returns(self) -> Any:
+        """What its return annotation says; ``Any`` if it says nothing, or nothing that can be resolved here."""
+        function = underlying(self.function)
+        annotation = getattr(function, "__annotations__", {}).get("return", UNRESOLVED)
+        found = resolve(annotation, *namespaces(function))
+        return Any if found is UNRESOLVED else found
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """Call it from the loop; this suspends as it does, and a cancelled call waits for its thread.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Arguments by name.
+
+        Raises:
+            PluginGoneError: If its owner has left.
+            PluginTimeoutError: If it took longer than its time.
+            BreakerOpenError: If its breaker is open.
+            PluginStuckError: If too many threads of its plugin overran their time.
+            Exception: What it raised.
+        """
+        self._insist()
+        if self._ways is None:
+            self._ways = self._compiled(await self._services.ainject(self.function, parameters=self._wanted))
+        result: R = await self._ways[0](Given(args, kwargs))
+        return result
+
+    def sync(self, *args: Any, **kwargs: Any) -> R:
+        """Call it from sync code, in this thread as far as it is sync itself; raises as calling does.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Arguments by name.
+
+        Raises:
+            SyncEmitError: If it needs the loop, and this thread's own loop is running.
+            ServiceError: If a service has to be built that needs the loop.
+        """
+        self._insist()
+        if self._ways is None:
+            self._ways = self._compiled(self._services.inject(self.function, parameters=self._wanted))
+        first, rest = self._ways[1]
+        result: R = first(Given(args, kwargs), rest)
+        return result
+
+    def _insist(self) -> None:
+        if self.owner.gone:
+            raise PluginGoneError(self.owner.id, self.name)
+
+    def _compiled(self, bound: Call) -> tuple[Call, Entry]:
+        """Return what a call from the loop runs, and what a call from sync code runs."""
+        options, owner, through_loop = self._options, self.owner, self._core.bridge.through_loop
+
+        def call(given: Given) -> Any:
+            return bound(*given.args, **given.kwargs)
+
+        breaker = options.breaker and BreakerState(options.breaker, self._core.monotonic, self.name, owner.id)
+        guards = Guards(options.timeout_seconds, breaker, owner.threads, self._overrun)
+        is_async = is_coroutine_callable(bound)
+        ways = guarded(None, call, guards) if is_async else guarded(self._checked(call), None, guards)
+        link = partial(link_of, *ways, owner.threads, in_caller=options.run_in == "caller")
+        entry = here((), link(in_hop=False), through_loop)
+        if ways[0] is None:
+            entry = unless_on_loop(entry, event_type(Given).name, self.name)
+        return link(in_hop=True).acall, entry
+
+    def _checked(self, call: Call) -> Call:
+        return without_coroutine(call, self._unawaited)
+
+    def _overrun(self, _: Given) -> PluginTimeoutError:
+        return PluginTimeoutError(self.owner.id, self.name, self._options.timeout_seconds or 0.0)
+
+    def _unawaited(self) -> PluginError:
+        problem = f"{self.name} returned a coroutine that nobody awaits; bind the async function itself"
+        return PluginError(self.owner.id, problem)
+
+    def __repr__(self) -> str:
+        return f"<Bound {self.name!r} of {self.owner.id!r}>"
+
+
+def _parameters(function: Call, filled: tuple[Parameter, ...]) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters that services do not fill, with resolved annotations."""
+    services = {parameter.name for parameter in filled}
+    try:
+        everyone = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins do not say what they take
+        return ()
+    scopes = namespaces(underlying(function))
+    return tuple(
+        item.replace(annotation=resolve(item.annotation, *scopes)) for item in everyone if item.name not in services
+    )

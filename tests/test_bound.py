@@ -1,0 +1,529 @@
+"""``owner.bind(fn)``: the invoker of endpoints, jobs and schedules, made of the pieces of a subscriber's step."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, Protocol, TypedDict
+
+import anyio
+import pytest
+from anyio import fail_after
+from pydantic import BaseModel, SecretStr
+from tests.support import virtual_time
+
+from plugbus import (
+    Bound,
+    Breaker,
+    BreakerOpenError,
+    Clock,
+    Event,
+    Inject,
+    Kernel,
+    Logger,
+    Named,
+    Owner,
+    Plugin,
+    PluginError,
+    PluginGoneError,
+    PluginStuckError,
+    PluginTimeoutError,
+    SubscriptionError,
+    SyncEmitError,
+    Veto,
+    WiringError,
+)
+
+if TYPE_CHECKING:
+    from somewhere import Unknown
+
+pytestmark = pytest.mark.anyio
+
+
+class Database:
+    """A service."""
+
+
+class Stranger:
+    """A class that nobody provides."""
+
+
+class Order(BaseModel):
+    number: int
+
+
+class Shop(Plugin, id="shop"):
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+
+
+async def started(kernel: Kernel) -> Owner:
+    kernel.services.value(Database, Database(), name="db")
+    return (await kernel.load(Shop)).instance.owner
+
+
+# -- which parameter is what
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Shape(TypedDict):
+    sides: int
+
+
+@dataclass
+class Line:
+    start: Point
+    next: Line | None = None
+
+
+@dataclass
+class Live:
+    stranger: Stranger
+
+
+class Speaks(Protocol):
+    def speak(self) -> None: ...
+
+
+Id = NewType("Id", int)
+ARGUMENTS = [
+    str, int, bytes, bool, float, Decimal, datetime, Colour, SecretStr, Order, Point, Shape, Line, Id, dict, list,
+    dict[str, int], list[Order], tuple[int, ...], set[str], Literal["a"], int | None, int | str,
+    Annotated[int, "positive"], list[dict[str, Line]],
+]  # fmt: skip
+NEITHER = [Stranger, Speaks, Live, list[Stranger], dict[str, Speaks], Callable[..., Any], int | Stranger, type[Order]]
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS, ids=str)
+async def test_data_is_an_argument(kind: Any) -> None:
+    """A scalar, a model, a dict or a list, and what is made of these."""
+
+    def call(value): ...
+
+    call.__annotations__["value"] = kind
+    async with Kernel() as kernel:
+        [parameter] = (await started(kernel)).bind(call).parameters
+
+        assert (parameter.name, parameter.annotation) == ("value", kind)
+
+
+@pytest.mark.parametrize("kind", NEITHER, ids=str)
+async def test_what_is_neither_is_an_error_that_names_both_readings(kind: Any) -> None:
+    def call(value): ...
+
+    call.__annotations__["value"] = kind
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        with pytest.raises(WiringError, match="is neither a service nor an argument") as caught:
+            owner.bind(call)
+
+        [problem] = caught.value.problems
+        assert "as a service: " in problem.hint
+        assert "as an argument: make it a scalar, a model, a dict or a list" in problem.hint
+
+
+async def test_all_parameters_that_are_neither_are_told_at_once() -> None:
+    def call(first: Stranger, second, third: Unknown, fourth: int) -> None: ...
+
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        with pytest.raises(WiringError) as caught:
+            owner.bind(call)
+
+        places = [problem.where.partition("call")[2] for problem in caught.value.problems]
+        assert places == ["(first: Stranger)", "(second)", "(third)"]
+
+
+async def test_a_registered_type_is_a_service_whatever_it_is() -> None:
+    """By type, by name, marked, optional or with a default; ``Named`` chooses."""
+
+    def call(  # noqa: PLR0917
+        text: str,
+        database: Database,
+        db,
+        owner,
+        log: Logger,
+        limits: Order,
+        marked: Annotated[dict, Inject],
+        chosen: Annotated[int, Named("seven")],
+        absent: Stranger | None,
+        other: Stranger = None,
+        un_annotated=3,
+    ) -> tuple[object, ...]:
+        return text, database, db, owner.id, limits.number, marked, chosen, absent, other, un_annotated
+
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        kernel.services.value(Order, Order(number=5))
+        kernel.services.value(dict, {"a": 1})
+        kernel.services.value(int, 7, name="seven")
+        bound = owner.bind(call)
+        db = kernel.services.get(Database)
+
+        assert [parameter.name for parameter in bound.parameters] == ["text"]
+        assert await bound("tea") == ("tea", db, db, "shop", 5, {"a": 1}, 7, None, None, 3)
+
+
+async def test_a_service_that_cannot_be_provided_is_an_error_at_once() -> None:
+    """The whole graph below it is looked at when it is bound, and nothing is built."""
+    built: list[str] = []
+
+    def make(missing: Stranger) -> Database:
+        built.append("made")
+        return Database()
+
+    async with Kernel() as kernel:
+        owner = (await kernel.load(Shop)).instance.owner
+        kernel.services.factory(Database, make)
+        with pytest.raises(WiringError, match="nothing provides Stranger"):
+            owner.bind(takes_database)
+
+        assert built == []
+
+
+def takes_database(db: Database, count: int = 1) -> Database:
+    return db
+
+
+async def test_what_the_caller_gives_or_calls_an_argument_is_one_whatever_its_type() -> None:
+    def call(first: Stranger, second: Speaks, db: Database) -> bool:
+        return isinstance(db, Database)
+
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        bound = owner.bind(call, given=1, argument_types=(Speaks,))
+
+        assert [str(parameter) for parameter in bound.parameters] == [
+            "first: tests.test_bound.Stranger", "second: tests.test_bound.Speaks",
+        ]  # fmt: skip
+        assert await bound(Stranger(), second=object())
+
+
+async def test_parameters_and_result_are_told_with_resolved_annotations() -> None:
+    """Also of a method, a partial, and what has no annotations."""
+
+    class Made:
+        class Inner(BaseModel): ...
+
+        async def call(self, one: Inner, two: list[Order] = (), *, three: int | None = None) -> Inner: ...
+
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        bound = owner.bind(Shops().call)
+        assert [parameter.annotation for parameter in bound.parameters] == [Shops.Inner, list[Order], int | None]
+        assert [parameter.default for parameter in bound.parameters][1:] == [(), None]
+        assert bound.returns is Shops.Inner
+
+        bound = owner.bind(functools.partial(takes_database, count=3))
+        assert bound.returns is Database
+        assert owner.bind(lambda: None).returns is Any
+        assert owner.bind(print, given=1).returns is Any
+
+
+class Shops:
+    class Inner(BaseModel): ...
+
+    async def call(self, one: Inner, two: list[Order] = (), *, three: int | None = None) -> Inner: ...
+
+
+# -- where it runs
+
+
+async def test_async_runs_on_the_loop_and_sync_in_a_worker_thread_of_its_plugin() -> None:
+    """As a subscriber does in ``aemit``; ``run_in="caller"`` stays on the loop."""
+
+    def sync(text: str) -> tuple[str, int]:
+        return text, threading.get_ident()
+
+    async def on_loop(text: str) -> tuple[str, int]:
+        return text, threading.get_ident()
+
+    here = threading.get_ident()
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+
+        assert await owner.bind(on_loop)("a") == ("a", here)
+        assert await owner.bind(sync, run_in="caller")("a") == ("a", here)
+        text, thread = await owner.bind(sync)("a")
+        assert (text, thread != here) == ("a", True)
+
+
+async def test_it_takes_the_threads_of_its_plugin() -> None:
+    """Never more than the plugin may have."""
+    running, most = 0, 0
+    lock, may_end = threading.Lock(), threading.Event()
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        may_end.wait(10)
+        with lock:
+            running -= 1
+
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(work)
+        limit = bound.owner.threads.limit
+        with fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(limit * 2):
+                    tasks.start_soon(bound)
+                while running < limit:
+                    await anyio.lowlevel.checkpoint()
+                await anyio.wait_all_tasks_blocked()
+                may_end.set()
+
+        assert most == limit
+
+
+async def test_context_variables_travel_into_its_thread() -> None:
+    variable: ContextVar[str] = ContextVar("variable")
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(lambda: variable.get())
+        variable.set("here")
+
+        assert await bound() == "here"
+
+
+async def test_sync_runs_in_the_calling_thread() -> None:
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(lambda db: threading.get_ident())
+
+        assert bound.sync() == threading.get_ident()
+        assert await anyio.to_thread.run_sync(bound.sync) != threading.get_ident()
+
+
+async def test_sync_reaches_the_loop_for_what_needs_it() -> None:
+    """From a worker thread and from any other, through the kernel's portal; on the loop itself it is refused."""
+
+    async def call(text: str, db: Database) -> str:
+        await anyio.lowlevel.checkpoint()
+        return f"{text} on {threading.current_thread().name}"
+
+    name = threading.current_thread().name
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(call)
+        assert await anyio.to_thread.run_sync(bound.sync, "tea") == f"tea on {name}"
+
+        got: list[str] = []
+
+        def foreign() -> None:
+            thread = threading.Thread(target=lambda: got.append(bound.sync("milk")))
+            thread.start()
+            thread.join(10)
+
+        await anyio.to_thread.run_sync(foreign)
+        assert got == [f"milk on {name}"]
+
+        with pytest.raises(SyncEmitError, match="needs the event loop for 'call'"):
+            bound.sync("tea")
+
+
+async def test_services_that_need_the_loop_are_built_with_the_first_call() -> None:
+    built: list[str] = []
+
+    async def connect() -> Database:
+        built.append("connected")
+        return Database()
+
+    async with Kernel() as kernel:
+        owner = (await kernel.load(Shop)).instance.owner
+        kernel.services.factory(Database, connect, name="db")
+        bound = owner.bind(takes_database)
+        assert built == []
+
+        assert await bound() is await bound() is bound.sync()
+        assert built == ["connected"]
+
+
+# -- what guards it
+
+
+@virtual_time
+async def test_an_async_call_that_overruns_is_cancelled() -> None:
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(anyio.sleep_forever, timeout_seconds=5.0, name="nap")
+
+        with pytest.raises(PluginTimeoutError, match="'shop': nap was still running after 5 s") as caught:
+            await bound()
+        assert (caught.value.plugin, caught.value.phase, caught.value.seconds) == ("shop", "nap", 5.0)
+
+
+async def test_a_thread_that_overruns_is_abandoned_and_a_stuck_plugin_gets_no_more() -> None:
+    may_end = threading.Event()
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        bound = owner.bind(may_end.wait, timeout_seconds=0.01)
+        try:
+            for _ in range(owner.threads.limit):
+                with pytest.raises(PluginTimeoutError):
+                    await bound()
+            with pytest.raises(PluginStuckError):
+                await bound()
+        finally:
+            may_end.set()
+
+
+async def test_a_breaker_opens_for_failures_and_not_for_refusals() -> None:
+    """The count is one for both ways of calling."""
+    errors: list[Exception] = []
+
+    def call() -> None:
+        raise errors[0]
+
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(call, breaker=Breaker(failures=2, cooldown_seconds=60))
+        errors[:] = [Veto("no")]
+        for _ in range(5):
+            with pytest.raises(Veto):
+                await bound()
+        errors[:] = [OSError("disk full")]
+        with pytest.raises(OSError, match="disk full"):
+            await bound()
+        with pytest.raises(OSError, match="disk full"):
+            bound.sync()
+
+        with pytest.raises(BreakerOpenError) as caught:
+            await bound()
+        assert caught.value.plugin == "shop"
+
+
+async def test_a_cancelled_call_waits_for_its_thread() -> None:
+    """And its permit is given back."""
+    begun, may_end, ended = threading.Event(), threading.Event(), []
+
+    def call() -> None:
+        begun.set()
+        may_end.wait(10)
+        ended.append(True)
+
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(call)
+        with fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(bound)
+                while not begun.is_set():
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+                may_end.set()
+
+        assert ended == [True]
+
+
+# -- what is refused
+
+
+async def test_what_it_raises_and_returns_is_handed_on() -> None:
+    error = KeyError("mine")
+
+    async def fails() -> None:
+        raise error
+
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(fails)
+        with pytest.raises(KeyError) as caught:
+            await bound()
+        assert caught.value is error
+
+
+async def test_once_its_owner_left_it_is_gone() -> None:
+    """However it is called, and nothing more is bound."""
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        bound = owner.bind(takes_database)
+        await bound()
+        await kernel.unload("shop")
+
+        with pytest.raises(PluginGoneError, match="'shop': takes_database was used after the plugin left"):
+            await bound()
+        with pytest.raises(PluginGoneError):
+            bound.sync()
+        with pytest.raises(PluginGoneError, match="its bind"):
+            owner.bind(takes_database)
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def agenerator() -> AsyncIterator[int]:
+    yield 1
+
+
+async def coroutine() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("call", "options", "problem"),
+    [
+        (generator, {}, "it is a generator function"),
+        (agenerator, {}, "it is a generator function"),
+        (takes_database, {"run_in": "loop"}, "needs an async function"),
+        (coroutine, {"run_in": "thread"}, "needs a sync function"),
+        (takes_database, {"run_in": "moon"}, "is not known"),
+        (takes_database, {"timeout_seconds": 0}, "is not above zero"),
+        (takes_database, {"timeout": 1}, "there is no option 'timeout'"),
+        (3, {}, "3 is not callable"),
+    ],
+)
+async def test_what_could_never_work_is_refused_when_it_is_bound(call: Any, options: Any, problem: str) -> None:
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        with pytest.raises(SubscriptionError, match=problem):
+            owner.bind(call, **options)
+
+
+async def test_a_coroutine_that_something_sync_returns_is_refused() -> None:
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(lambda: coroutine(), name="lazy")
+
+        for call in (bound, anyio.to_thread.run_sync):
+            with pytest.raises(
+                PluginError, match="lazy returned a coroutine that nobody awaits; bind the async function"
+            ):
+                await (call() if call is bound else call(bound.sync))
+
+
+def test_an_owner_without_a_kernel_binds_nothing() -> None:
+    with pytest.raises(PluginError, match="it belongs to no kernel"):
+        Owner("shop").bind(takes_database)
+
+
+async def test_the_host_binds_too() -> None:
+    async with Kernel() as kernel:
+        bound: Bound[str] = kernel.services.get(Owner).bind(lambda text, clock: text, given=1)
+
+        assert await bound("tea") == "tea"
+        assert repr(bound).endswith("of 'host'>")
+
+
+class Ping(Event): ...
+
+
+async def test_it_may_emit_and_a_permit_is_taken_once() -> None:
+    """A sync function in its thread that emits to a sync subscriber of its plugin waits for no second thread."""
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        heard: list[int] = []
+        owner.bus.observe(Ping, lambda event: heard.append(threading.get_ident()))
+
+        def call(clock: Clock) -> int:
+            owner.bus.emit(Ping())
+            return threading.get_ident()
+
+        with fail_after(10):
+            assert [await owner.bind(call)()] == heard
