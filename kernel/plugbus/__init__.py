@@ -2,9 +2,11 @@
 
 from plugbus._chain.failures import ListenerFailed
 from plugbus._closing import Closing
+from plugbus._context import Carried, Current, carried, resumed
 from plugbus.bound import Bound
 from plugbus.bus import EventBus
 from plugbus.clock import Clock, SystemClock
+from plugbus.context import acting_as, current
 from plugbus.errors import (
     BreakerOpenError,
     ChainContractError,
@@ -60,6 +62,7 @@ from plugbus.owner import Owner
 from plugbus.plugin import Plugin, PluginContext, provides
 from plugbus.plugins import KernelPlan, PluginRecord, Plugins, PluginStep
 from plugbus.portal import KernelPortal
+from plugbus.principal import Principal
 from plugbus.retry import Retry
 from plugbus.services import Factory, Inject, Lifetime, Named, Override, Parameter, Registration, Services
 from plugbus.statistics import BusStatistics, PluginStatistics
@@ -75,10 +78,12 @@ __all__ = (
     "Breaker",
     "BreakerOpenError",
     "BusStatistics",
+    "Carried",
     "ChainContractError",
     "Clock",
     "Closing",
     "Conflict",
+    "Current",
     "Declaration",
     "DuplicateHandlerError",
     "DuplicateNameError",
@@ -142,6 +147,7 @@ __all__ = (
     "PluginTimeoutError",
     "PluginUnloaded",
     "Plugins",
+    "Principal",
     "Problem",
     "Refused",
     "Registration",
@@ -166,7 +172,10 @@ __all__ = (
     "Veto",
     "Watched",
     "WiringError",
+    "acting_as",
     "answers",
+    "carried",
+    "current",
     "declarations",
     "event",
     "event_type",
@@ -176,4 +185,5 @@ __all__ = (
     "observes",
     "provides",
     "replace",
+    "resumed",
 )

@@ -6,8 +6,7 @@ Owns the lock: subscriptions change under it and chains are compiled under it; a
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -19,13 +18,15 @@ from plugbus._chain.dispatch import ByKey, by_name
 from plugbus._chain.failures import Failures, ListenerFailed
 from plugbus._chain.links import Entry
 from plugbus._chain.order import Placed, Roles, in_order
+from plugbus._chain.running import with_context
 from plugbus._chain.shelves import ANY
 from plugbus._chain.steps import Surroundings, step_for
 from plugbus._chain.sticky import Sticky
-from plugbus._chain.tables import Mode, Tables
+from plugbus._chain.tables import ASYNC, Mode, Tables, check_mode
 from plugbus._chain.targets import is_root
 from plugbus._chain.watching import awatched, watched
-from plugbus.errors import DuplicateHandlerError, EventTypeError, SubscriptionError
+from plugbus._context import WANTED
+from plugbus.errors import DuplicateHandlerError, SubscriptionError
 from plugbus.event_types import EventType, event_type, origin_of
 from plugbus.events import NamedEvent
 from plugbus.options import ABSENT
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from plugbus._chain.register import Prepared
     from plugbus._chain.shelves import Shelves
     from plugbus._chain.steps import Step
+    from plugbus.clock import Clock
     from plugbus.instrument import Instrument
     from plugbus.options import Kind, Options, Target
     from plugbus.subscription import Subscription
@@ -50,10 +52,10 @@ HOST: Final = Owner("host")
 class Core:
     """The state behind every view of one bus."""
 
-    def __init__(self, *, checked: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, checked: bool, clock: Clock) -> None:
         self.lock = threading.RLock()
         self.checked = checked
-        self.monotonic = monotonic
+        self.clock = clock
         self.tables = Tables()
         self.registry = TypeRegistry(self._gone)
         self.book = Book()
@@ -62,6 +64,12 @@ class Core:
         self.failures = Failures(partial(self._announce, "emit"), partial(self._announce, "aemit"))
         self.sticky = Sticky()
         self._by_key: dict[type, dict[Mode, ByKey]] = {}
+        WANTED.tell(self)
+
+    def with_context(self) -> None:
+        """Set the context around each emit that begins from now on."""
+        with self.lock:
+            self.tables.part()
 
     @property
     def shelves(self) -> Shelves:
@@ -114,7 +122,7 @@ class Core:
         return added
 
     def _breaker(self, options: Options, name: str, owner: Owner) -> BreakerState | None:
-        return options.breaker and BreakerState(options.breaker, self.monotonic, name, owner.id)
+        return options.breaker and BreakerState(options.breaker, self.clock.monotonic, name, owner.id)
 
     def _check(self, subscription: Subscription) -> None:
         for target in subscription.events:
@@ -214,11 +222,16 @@ class Core:
             entry = self.tables.shared[mode].get(cls)
             if entry is None:
                 declared = self.registry.add(cls, owner)
-                _check_mode(mode, declared)
+                check_mode(mode, declared)
                 entry = self.tables.shared[mode][cls] = self._entry(mode, declared)
             own = self.tables.of(owner)
-            if own is not self.tables.shared and owner.permits is not None:
-                entry = own[mode][cls] = owner.permits.guarding(entry) if cls is NamedEvent else entry
+            if own is self.tables.shared:
+                return entry
+            if cls is NamedEvent and owner.permits is not None:
+                entry = owner.permits.guarding(entry)
+            if self.tables.apart:
+                entry = with_context(entry, event_type(cls), owner.id, self.clock.now, is_async=mode in ASYNC)
+            own[mode][cls] = entry
             return entry
 
     def _entry(self, mode: Mode, declared: EventType) -> Entry:
@@ -238,7 +251,7 @@ class Core:
             return self._build(mode, declared, name=name)
 
     def _build(self, mode: Mode, declared: EventType, key: object = ABSENT, name: str | None = None) -> Entry:
-        is_async = mode in ("aemit", "acall")
+        is_async = mode in ASYNC
         around = Surroundings(declared, self.checked, self.instruments, self.failures, is_async)
         cast = self._cast(declared, around, key, name)
         entry = (compile_async if is_async else compile_sync)(cast, around, self.bridge.through_loop)
@@ -278,10 +291,3 @@ class Core:
     def _announce(self, mode: Mode, failure: ListenerFailed) -> Any:
         first, rest = self.entry(mode, ListenerFailed, HOST)
         return first(failure, rest)
-
-
-def _check_mode(mode: Mode, declared: EventType) -> None:
-    if mode in ("emit", "aemit") and declared.is_request:
-        raise EventTypeError(declared.name, f"is a request; use bus.{'acall' if mode == 'aemit' else 'call'}()")
-    if mode in ("call", "acall") and not declared.is_request:
-        raise EventTypeError(declared.name, f"is an event; use bus.{'aemit' if mode == 'acall' else 'emit'}()")

@@ -12,6 +12,7 @@ from plugbus._bus.managing import Managing
 from plugbus._bus.subscribing import Subscribing
 from plugbus._chain import blame
 from plugbus._core import Core
+from plugbus.clock import Clock, SystemClock
 from plugbus.errors import EventTypeError, PluginGoneError
 from plugbus.event_types import event_type
 from plugbus.events import named
@@ -20,7 +21,6 @@ from plugbus.owner import Owner
 if TYPE_CHECKING:
     from plugbus._chain.links import Entry
     from plugbus._chain.tables import Mode
-    from plugbus.clock import Clock
     from plugbus.events import Request
     from plugbus.services import Services
 
@@ -37,7 +37,8 @@ class EventBus(Managing, Subscribing):
     Args:
         checked: Check what subscribers do with events and results, and name the one that breaks the contract.
         services: Where further parameters of subscribers come from.
-        clock: What breakers measure their cool-down with; the machine's unless given.
+        clock: What tells when an emit began, and what breakers measure their cool-down with; the machine's unless
+            given.
         owner: Whom the host's own subscriptions and streams belong to, and end with.
 
     Example:
@@ -58,7 +59,7 @@ class EventBus(Managing, Subscribing):
         clock: Clock | None = None,
         owner: Owner | None = None,
     ) -> None:
-        core = Core(checked=checked) if clock is None else Core(checked=checked, monotonic=clock.monotonic)
+        core = Core(checked=checked, clock=clock or SystemClock())
         owner = owner or Owner("host")
         owner.active = True
         self._share(core, owner, services)

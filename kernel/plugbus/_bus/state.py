@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from plugbus._chain.tables import Table
     from plugbus._core import Core
     from plugbus.owner import Owner
     from plugbus.services import Services
@@ -22,11 +23,16 @@ class BusState:
 
     def _share(self, core: Core, owner: Owner, services: Services | None) -> None:
         self._core, self._owner, self._services = core, owner, services
-        tables = core.tables.of(owner)
+        with core.lock:
+            core.tables.enter(self, owner)
+
+    def _look_up(self, tables: Table) -> None:
+        """Find the chains in this table from now on."""
         self._emits, self._aemits = tables["emit"], tables["aemit"]
         self._calls, self._acalls = tables["call"], tables["acall"]
 
     def _depart(self) -> None:
         """Leave with the owner: its types too; and find no chain any more, so that every emit is refused."""
         self._core.retire(self._owner)
-        self._emits, self._aemits, self._calls, self._acalls = {}, {}, {}, {}
+        with self._core.lock:
+            self._core.tables.depart(self)

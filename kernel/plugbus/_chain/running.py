@@ -1,0 +1,66 @@
+"""The context of an emit, set around its chain; compiled in only since somebody asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from plugbus._context import HERE, Current, Here, leave, new_id, wire_name
+from plugbus.events import NamedEvent
+
+if TYPE_CHECKING:
+    from plugbus._chain.links import Entry
+    from plugbus.event_types import EventType
+
+__all__ = ("with_context",)
+
+Facts: TypeAlias = "tuple[str | None, str, Callable[[], datetime]]"
+
+
+def with_context(
+    entry: Entry, declared: EventType, emitter: str, now: Callable[[], datetime], *, is_async: bool
+) -> Entry:
+    """Set the context around what an emit runs.
+
+    Args:
+        entry: What it runs.
+        declared: The type of its event.
+        emitter: Id of the plugin whose view of the bus it is emitted through.
+        now: Tells the time.
+        is_async: Whether the entry is awaited.
+    """
+    name = None if declared.cls is NamedEvent else declared.name
+    return (_arunning if is_async else _running, (*entry, (name, emitter, now)))
+
+
+def _running(event: Any, rest: tuple[Callable[..., Any], Any, Facts]) -> Any:
+    first, below, facts = rest
+    here = _begin(event, *facts)
+    token = HERE.set(here)
+    try:
+        return first(event, below)
+    finally:
+        here.active = False
+        leave(token)
+
+
+async def _arunning(event: Any, rest: tuple[Callable[..., Any], Any, Facts]) -> Any:
+    first, below, facts = rest
+    here = _begin(event, *facts)
+    token = HERE.set(here)
+    try:
+        return await first(event, below)
+    finally:
+        here.active = False
+        leave(token)
+
+
+def _begin(event: Any, name: str | None, emitter: str, now: Callable[[], datetime]) -> Here:
+    outer, id = HERE.get(), new_id()
+    principal = correlation_id = cause = None
+    if outer is not None:
+        principal, correlation_id, cause = outer.principal, outer.correlation_id, outer.cause
+    correlation_id = correlation_id or id
+    emit = Current(id, name or wire_name(event), now(), principal, correlation_id, cause, emitter)
+    return Here(principal, correlation_id, id, emit)

@@ -1,0 +1,73 @@
+"""Asking what runs and who acts, and saying who acts.
+
+Owns the two functions; what is known, and how it travels, is in ``_context.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from plugbus._context import HERE, WANTED, Here, in_force
+
+if TYPE_CHECKING:
+    from plugbus._context import Current
+    from plugbus.principal import Principal
+
+__all__ = ("acting_as", "current")
+
+
+def current() -> Current | None:
+    """Return the emit that is running, or None where none is.
+
+    The first question switches it on for every bus of the process; before, an emit pays nothing for it.
+
+    Example:
+        >>> from plugbus import EventBus, Principal, Request
+        >>> class WhoAmI(Request[str]): ...
+        >>> bus = EventBus()
+        >>> handler = bus.answer(WhoAmI, lambda request: current().principal.id)
+        >>> with acting_as(Principal("ann")):
+        ...     bus.call(WhoAmI())
+        'ann'
+        >>> current() is None
+        True
+    """
+    if not WANTED.on:
+        WANTED.turn_on()
+    here = HERE.get()
+    return None if here is None else here.running()
+
+
+@contextmanager
+def acting_as(
+    principal: Principal | None, *, correlation_id: str | None = None, cause: str | None = None
+) -> Iterator[None]:
+    """Say who acts in a block: what is emitted there, and all that comes of it, knows.
+
+    Edges use it around what they received; it holds for threads and tasks that the block starts.
+
+    Args:
+        principal: Who acts; None for nobody.
+        correlation_id: What all that belongs together shares, as it was received; the one in force unless given,
+            else the id of each outermost emit.
+        cause: Id of the message that this came of, as it was received.
+
+    Example:
+        >>> from plugbus import Principal, carried
+        >>> with acting_as(Principal("ann"), correlation_id="7f"):
+        ...     carried().principal
+        Principal('ann', [])
+    """
+    outer = HERE.get()
+    if outer is None:
+        here = Here(principal, correlation_id, cause)
+    else:
+        emit = outer.running()
+        correlation_id = correlation_id or outer.correlation_id
+        if emit is not None:
+            emit = emit._replace(principal=principal, correlation_id=correlation_id or emit.correlation_id)
+        here = Here(principal, correlation_id, cause or outer.cause, emit, emit and (outer.within or outer))
+    with in_force(here):
+        yield

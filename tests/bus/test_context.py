@@ -1,0 +1,455 @@
+"""The context of an emit: what runs, who acts, what caused it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+import pytest
+from tests.bus.tools import (
+    Ask,
+    Boom,
+    HandClock,
+    Ping,
+    Pong,
+    World,
+    coloured,
+    in_every_world,
+    marks,
+    plugin,
+    raising,
+    sync_or_async,
+)
+
+from plugbus import Carried, Current, EventBus, NamedEvent, Principal, Request, acting_as, carried, current, resumed
+from plugbus._chain.running import _arunning, _running
+from plugbus._context import WANTED, new_id
+
+pytestmark = marks
+
+ANN, BOB = Principal("ann"), Principal("bob")
+
+
+@pytest.fixture(params=["asked", "never asked"])
+def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether somebody in this process has asked before."""
+    monkeypatch.setattr(WANTED, "on", request.param == "asked")
+    return WANTED.on
+
+
+@pytest.fixture
+def never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process in which nobody has asked."""
+    monkeypatch.setattr(WANTED, "on", False)
+
+
+def running() -> Current:
+    """The emit that is running; there must be one."""
+    found = current()
+    assert found is not None
+    return found
+
+
+def asking(seen: list[Current | None], *, asynchronous: bool = False) -> Callable[..., None]:
+    """An observer or handler that asks."""
+    return coloured(lambda message: seen.append(current()), asynchronous=asynchronous)
+
+
+def test_without_an_emit_there_is_none(asked: bool) -> None:
+    assert current() is None
+    assert carried() is None
+
+
+def test_an_emit_says_what_it_is() -> None:
+    """Its id, event, time and emitter."""
+    current()
+    clock = HandClock()
+    clock.seconds = 86_400.0
+    bus, seen = EventBus(clock=clock), list[Current | None]()
+    _, view = plugin(bus, "shop")
+    bus.observe(Ping, asking(seen))
+
+    bus.emit(Ping())
+    view.emit(Ping())
+
+    host, shop = seen
+    assert host is not None
+    assert shop is not None
+    assert host == Current(host.id, "tools.ping", dt.datetime(1970, 1, 2, tzinfo=dt.UTC), None, host.id, None, "host")
+    assert (shop.emitter, shop.correlation_id) == ("shop", shop.id)
+    assert host.id != shop.id
+
+
+@in_every_world
+def test_everybody_in_an_emit_sees_the_same(world: World, asked: bool) -> None:
+    """Listeners, handler and observers, in threads, on the loop and over the bridge."""
+    current()
+    asked = True
+    bus, seen = EventBus(), list[Current | None]()
+    for asynchronous in (False, True, False):
+
+        def listener(request):
+            seen.append(current())
+            return (yield request)
+
+        bus.listen(Ask, coloured(listener, asynchronous=asynchronous))
+        bus.observe(Ask, asking(seen, asynchronous=asynchronous))
+        bus.observe(Ask, asking(seen, asynchronous=asynchronous), inside=True)
+    bus.answer(Ask, coloured(lambda request: running().id, asynchronous=False))
+
+    bus_id = world.call(bus, Ask())
+    first_ids = {found.id for found in seen if found}
+    seen.clear()
+    again = world.call(bus, Ask())
+
+    assert {found.id for found in seen if found} == {again}
+    assert None not in seen
+    if asked:
+        assert first_ids == {bus_id}
+    assert bus_id != again
+    assert current() is None
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@in_every_world
+def test_a_nested_emit_knows_its_cause(world: World, asynchronous: bool, bus: EventBus) -> None:
+    """The id of the enclosing emit; they share the correlation id, which is the outermost one's id."""
+    seen: list[Current | None] = []
+    current()
+
+    if asynchronous:
+
+        async def nest(ping):
+            seen.append(current())
+            await bus.aemit(Pong())
+            seen.append(current())
+
+    else:
+
+        def nest(ping):
+            seen.append(current())
+            bus.emit(Pong())
+            seen.append(current())
+
+    bus.observe(Ping, nest)
+    bus.observe(Pong, asking(seen))
+    world.emit(bus, Ping())
+
+    before, inner, after = seen
+    assert before is not None
+    assert inner is not None
+    assert before == after
+    assert (inner.cause, inner.correlation_id) == (before.id, before.id)
+    assert inner.id != before.id
+
+
+@sync_or_async
+@in_every_world
+def test_nothing_stays_of_an_emit_that_failed(world: World, asynchronous: bool, bus: EventBus) -> None:
+    current()
+    bus.answer(Ask, raising(Boom(), asynchronous=asynchronous))
+
+    with pytest.raises(Boom):
+        world.call(bus, Ask())
+
+    assert current() is None
+
+
+async def test_nothing_stays_of_an_emit_that_was_cancelled(bus: EventBus) -> None:
+    current()
+    bus.listen(Ping, forever := coloured(lambda ping: (yield ping), asynchronous=True), name=forever.__name__)
+
+    async def hang(ping):
+        await anyio.sleep_forever()
+
+    bus.observe(Ping, hang)
+    with anyio.move_on_after(0):
+        await bus.aemit(Ping())
+
+    assert current() is None
+
+
+async def test_a_task_that_outlives_its_emit_is_in_none_and_knows_its_cause(bus: EventBus) -> None:
+    """Whatever it emits comes of the emit that started it, and belongs together with that."""
+    seen: list[Current | None] = []
+    current()
+    bus.observe(Pong, asking(seen, asynchronous=True))
+    may_go_on, ended = anyio.Event(), anyio.Event()
+
+    async def linger() -> None:
+        seen.append(current())
+        may_go_on.set()
+        await ended.wait()
+        seen.append(current())
+        await bus.aemit(Pong())
+
+    async with anyio.create_task_group() as group:
+
+        async def start(ping):
+            group.start_soon(linger)
+            await may_go_on.wait()
+
+        bus.observe(Ping, start)
+        with acting_as(ANN):
+            await bus.aemit(Ping())
+        ended.set()
+
+    during, after, emitted = seen
+    assert during is not None
+    assert after is None
+    assert emitted is not None
+    assert (emitted.cause, emitted.correlation_id, emitted.principal) == (during.id, during.id, ANN)
+
+
+async def test_tasks_and_threads_of_an_emit_are_in_it(bus: EventBus) -> None:
+    """Context variables travel, in structured concurrency and into the user's own threads."""
+    seen: list[Current | None] = []
+    current()
+
+    async def ask() -> None:
+        seen.append(current())
+
+    async def spread(ping):
+        seen.append(current())
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+        await anyio.to_thread.run_sync(lambda: seen.append(current()))
+
+    bus.observe(Ping, spread)
+    await bus.aemit(Ping())
+
+    assert len(set(seen)) == 1
+    assert None not in seen
+
+
+async def test_emits_side_by_side_do_not_mix(bus: EventBus) -> None:
+    current()
+    seen: dict[int, list[Current | None]] = {}
+    arrived = [anyio.Event() for _ in range(3)]
+
+    async def meet(ping):
+        seen[ping.number] = [current()]
+        arrived[ping.number].set()
+        for event in arrived:
+            await event.wait()
+        seen[ping.number].append(current())
+
+    bus.observe(Ping, meet)
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(bus.aemit, Ping(number=number))
+
+    assert all(before == after for before, after in seen.values())
+    assert len({before for before, _ in seen.values()}) == 3
+
+
+def test_an_untyped_event_is_called_by_its_wire_name(bus: EventBus) -> None:
+    current()
+    seen: list[Current | None] = []
+    bus.observe("order.**", asking(seen))
+
+    bus.emit_named("order.placed", {})
+    bus.emit(NamedEvent("order.paid", {}))
+
+    assert [found and found.event for found in seen] == ["order.placed", "order.paid"]
+
+
+# Paying only since somebody asked
+
+
+def test_as_long_as_nobody_asks_the_chains_are_the_very_same(never_asked: None) -> None:
+    """Whoever acts: the context is compiled in by the first question, for every bus and view there is."""
+    bus = EventBus()
+    _, view = plugin(bus, "shop")
+    with acting_as(ANN):
+        for each in (bus, view):
+            each.emit(Ping())
+    before = bus._emits[Ping]
+
+    assert view._emits[Ping] is before
+    assert before[0] is not _running
+
+    current()
+    for each in (bus, view):
+        each.emit(Ping())
+
+    for each in (bus, view):
+        first, rest = each._emits[Ping]
+        assert first is _running
+        assert rest[:2] == before
+    assert EventBus()._core.tables.apart
+
+
+async def test_the_first_question_reaches_async_emits_too(never_asked: None, bus: EventBus) -> None:
+    seen: list[Current | None] = []
+    bus.observe(Ping, asking(seen, asynchronous=True))
+    await bus.aemit(Ping())
+    await bus.aemit(Ping())
+
+    assert bus._aemits[Ping][0] is _arunning
+    assert seen[1] is not None
+
+
+def test_subscriptions_change_as_ever_once_it_is_asked_for(bus: EventBus) -> None:
+    """What was compiled for one owner goes with what was compiled for all."""
+    current()
+    _, view = plugin(bus, "shop")
+    seen: list[Current | None] = []
+    for each in (bus, view):
+        each.emit(Ping())
+    subscription = bus.observe(Ping, asking(seen))
+    for each in (bus, view):
+        each.emit(Ping())
+    subscription.close()
+    for each in (bus, view):
+        each.emit(Ping())
+
+    assert [found and found.emitter for found in seen] == ["host", "shop"]
+
+
+# Who acts
+
+
+class Who(Request[Principal | None]):
+    pass
+
+
+@in_every_world
+def test_acting_as_names_the_principal_of_all_that_is_emitted_within(world: World, asked: bool) -> None:
+    bus = EventBus()
+
+    def ask(request):
+        found = current()
+        return found and (found.principal, found.correlation_id)
+
+    bus.answer(Ask, ask)
+    bus.listen(Ask, coloured(lambda request: (yield request), asynchronous=True))
+    current()
+    with acting_as(ANN, correlation_id="7f"):
+        assert world.call(bus, Ask()) == (ANN, "7f")
+        with acting_as(BOB):
+            assert world.call(bus, Ask()) == (BOB, "7f")
+        with acting_as(None, correlation_id="80"):
+            assert world.call(bus, Ask()) == (None, "80")
+        assert world.call(bus, Ask()) == (ANN, "7f")
+    assert world.call(bus, Ask())[0] is None
+
+
+def test_acting_as_within_an_emit_changes_who_acts_and_not_what_runs(bus: EventBus) -> None:
+    seen: list[Current | None] = []
+    current()
+
+    def observer(ping):
+        seen.append(current())
+        with acting_as(BOB, correlation_id="7f"):
+            seen.append(current())
+            bus.emit(Pong())
+        seen.append(current())
+
+    bus.observe(Ping, observer)
+    bus.observe(Pong, asking(seen))
+    with acting_as(ANN):
+        bus.emit(Ping())
+
+    before, within, nested, after = map(_expected, seen)
+    assert before == after
+    assert within == before._replace(principal=BOB, correlation_id="7f")
+    assert (nested.principal, nested.correlation_id, nested.cause) == (BOB, "7f", before.id)
+
+
+def _expected(found: Current | None) -> Current:
+    assert found is not None
+    return found
+
+
+def test_an_edge_says_what_it_received_came_of(bus: EventBus) -> None:
+    """A message from a queue has a cause in another process."""
+    current()
+    seen: list[Current | None] = []
+    bus.observe(Ping, asking(seen))
+
+    with acting_as(None, cause="message-1"):
+        bus.emit(Ping())
+
+    assert _expected(seen[0]).cause == "message-1"
+
+
+# Travelling
+
+
+def test_what_is_carried_from_an_emit_is_resumed_elsewhere(bus: EventBus) -> None:
+    """Emits there come of it; the emit itself goes along with what is still a part of it."""
+    current()
+    luggage: list[Carried | None] = []
+    seen: list[Current | None] = []
+    bus.observe(Ping, lambda ping: luggage.append(carried()))
+    bus.observe(Ping, asking(seen))
+    bus.observe(Pong, asking(seen))
+    with acting_as(ANN):
+        bus.emit(Ping())
+
+    with resumed(luggage[0]):
+        seen.append(current())
+        bus.emit(Pong())
+
+    ping, within, pong = map(_expected, seen)
+    assert luggage == [Carried(ANN, ping.id, ping.id, ping)]
+    assert within == ping
+    assert (pong.principal, pong.correlation_id, pong.cause) == (ANN, ping.id, ping.id)
+    assert current() is None
+
+
+def test_to_resume_nothing_puts_nothing_in_force(bus: EventBus) -> None:
+    """A worker does not act for whoever happened to start it."""
+    with acting_as(ANN):
+        with resumed(None):
+            assert carried() is None
+        assert carried() == Carried(ANN)
+
+
+async def test_what_was_started_in_a_resumed_block_does_not_outlive_its_emit(bus: EventBus) -> None:
+    current()
+    seen: list[Current | None] = []
+    ended = anyio.Event()
+
+    async def linger() -> None:
+        await ended.wait()
+        seen.append(current())
+
+    emit = Current(new_id(), "tools.ping", dt.datetime.now(dt.UTC), None, "7f", None, "host")
+    async with anyio.create_task_group() as group:
+        with resumed(Carried(None, "7f", emit.id, emit)):
+            group.start_soon(linger)
+        ended.set()
+
+    assert seen == [None]
+
+
+def test_who_handles_an_event_later_has_an_answer_though_nobody_had_asked() -> None:
+    """An observer in the background is given its event, and asks: for the first time in this process."""
+    with resumed(Carried(ANN, "7f"), Ping()):
+        assert (running().event, running().principal, running().correlation_id) == ("tools.ping", ANN, "7f")
+        assert carried() == Carried(ANN, "7f", running().id, running())
+    with resumed(None, NamedEvent("order.paid", {})):
+        assert (running().event, running().correlation_id) == ("order.paid", running().id)
+    assert current() is None
+
+
+def test_ids_differ_and_also_from_those_of_a_child_process() -> None:
+    ids = {new_id() for _ in range(100)}
+    read, write = os.pipe()
+
+    child = os.fork()
+    if not child:
+        os.write(write, new_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    ids |= {os.read(read, 32).decode(), new_id()}
+    os.close(read)
+    os.close(write)
+    assert len(ids) == 102
+    assert {len(each) for each in ids} == {32}
