@@ -164,7 +164,7 @@ class Bound(Generic[R]):
         def call(given: Given) -> Any:
             return bound(*given.args, **given.kwargs)
 
-        breaker = options.breaker and BreakerState(options.breaker, self._core.monotonic, self.name, owner.id)
+        breaker = options.breaker and BreakerState(options.breaker, self._core.clock.monotonic, self.name, owner.id)
         guards = Guards(options.timeout_seconds, breaker, owner.threads, self._overrun)
         is_async = is_coroutine_callable(bound)
         ways = guarded(None, call, guards) if is_async else guarded(self._checked(call), None, guards)
