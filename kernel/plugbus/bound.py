@@ -61,7 +61,6 @@ class Bound(Generic[R]):
         function: The function itself.
         owner: Whose it is.
         parameters: What its caller passes, with resolved annotations; services fill the others.
-        returns: What its return annotation says; ``Any`` if it says nothing.
 
     Example:
         >>> import anyio
