@@ -407,7 +407,7 @@ async def test_a_listener_of_kernel_events_that_fails_stops_nothing() -> None:
     def fail(event, next_fn):
         raise OSError("no")
 
-    kernel.bus.listen("plugin.*", fail)
+    kernel.bus.listen(PluginReady, fail)
     kernel.bus.listen(KernelStopping, fail)
     async with kernel:
         assert kernel.plugins["a"].state == "ready"

@@ -22,7 +22,8 @@ from pydantic_core import PydanticCustomError
 
 from plugbus import Kernel, Plugin
 from plugbus._kernel.config import read_config
-from plugbus._kernel.settings import SettingsSource, settings_sources, validate_settings, variable_name
+from plugbus._kernel.settings import validate_settings
+from plugbus._kernel.sources import SettingsSource, settings_sources, variable_name
 from plugbus.errors import KernelStartError, SettingsError
 
 

@@ -54,7 +54,16 @@ from plugbus.health import Health, KernelHealth, PluginHealth
 from plugbus.hookspecs import hookimpl, hookspec
 from plugbus.instrument import Instrument, Watched
 from plugbus.kernel import Kernel
-from plugbus.lifecycle import KernelReady, KernelStopping, PluginFailed, PluginReady, PluginState, PluginUnloaded
+from plugbus.lifecycle import (
+    KernelReady,
+    KernelStopping,
+    PluginBooting,
+    PluginConfiguring,
+    PluginFailed,
+    PluginReady,
+    PluginState,
+    PluginUnloaded,
+)
 from plugbus.log import Logger
 from plugbus.manifest import Manifest
 from plugbus.options import ABSENT, Breaker
@@ -65,6 +74,7 @@ from plugbus.portal import KernelPortal
 from plugbus.principal import Principal
 from plugbus.retry import Retry
 from plugbus.services import Factory, Inject, Lifetime, Named, Override, Parameter, Registration, Services
+from plugbus.settings import Live, SettingsStore
 from plugbus.statistics import BusStatistics, PluginStatistics
 from plugbus.stream import EventStream, StreamStatistics
 from plugbus.subscribers import AsyncNextFn, Declaration, Listener, NextFn, answers, declarations, listens, observes
@@ -112,6 +122,7 @@ __all__ = (
     "Listener",
     "ListenerFailed",
     "ListenerTimeoutError",
+    "Live",
     "Logger",
     "Manifest",
     "ManifestError",
@@ -130,6 +141,8 @@ __all__ = (
     "PlugbusError",
     "Plugin",
     "PluginBootError",
+    "PluginBooting",
+    "PluginConfiguring",
     "PluginContext",
     "PluginError",
     "PluginFailed",
@@ -156,6 +169,7 @@ __all__ = (
     "ServiceError",
     "Services",
     "SettingsError",
+    "SettingsStore",
     "StreamOverflowError",
     "StreamStatistics",
     "Subscription",

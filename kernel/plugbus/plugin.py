@@ -214,7 +214,7 @@ class PluginContext:
         Raises:
             SettingsError: If keys are unknown or values wrong; it names each with its source.
         """
-        return self._unit.settings_as(model)
+        return self._unit.ask_settings(model)
 
     def add(self, part: object) -> None:
         """Bring in the marked functions of a module, class or object; a class is built by the container.

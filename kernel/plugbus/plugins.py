@@ -84,6 +84,11 @@ class PluginRecord:
         return self._unit.boot_seconds
 
     @property
+    def setting_sources(self) -> Mapping[str, str]:
+        """Where each key of its settings comes from, by ``mail.port``; ``default`` where nobody gives it."""
+        return self._unit.drafted().shown()
+
+    @property
     def owns(self) -> tuple[str, ...]:
         """What it registered and not undone yet, oldest first."""
         return self._unit.owner.owns

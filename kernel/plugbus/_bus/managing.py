@@ -54,6 +54,17 @@ class Managing(BusState):
                 core.registry.expect(name)
             return plan_of(declared, roles, core.book)
 
+    def hears(self, event: type, *, key: object = ABSENT) -> bool:
+        """Tell whether anybody would hear an event; spares making one that nobody does.
+
+        Args:
+            event: An event type.
+            key: Its key value; any, unless given.
+        """
+        core = self._core
+        with core.lock:
+            return bool(core.shelves.hearing(event_type(event), ANY if key is ABSENT else key))
+
     def instrument(self, instrument: Instrument) -> Closing:
         """Have an instrument called around every emit and every subscriber.
 

@@ -5,7 +5,6 @@ Owns the steps from a definition to a plugin that is wired, registered and boote
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterable
@@ -14,21 +13,21 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 
-from plugbus._chain.invoking import is_coroutine_callable
 from plugbus._kernel.definition import services_of
+from plugbus._kernel.intercepting import boot_through, configured, is_intercepted
+from plugbus._kernel.steps import call_step
 from plugbus._kernel.targets import PHASES
 from plugbus._kernel.wiring import provide
-from plugbus._threads import Overrun
-from plugbus.errors import PluginError, PluginTimeoutError
+from plugbus.errors import PluginTimeoutError
 from plugbus.lifecycle import PluginState
-from plugbus.log import text_of
 from plugbus.subscribers import declarations
 
 if TYPE_CHECKING:
+    from plugbus._kernel.settings import Draft
     from plugbus._kernel.unit import Unit
     from plugbus.plugin import Phase
 
-__all__ = ("Assembler", "call_step", "is_quick", "reason_of")
+__all__ = ("Assembler", "is_quick")
 
 _NATIVE: Final[dict[str, Phase]] = {
     "plugbus_boot": "on_boot",
@@ -46,41 +45,6 @@ def is_quick(unit: Unit) -> bool:
         return False
     return all(target.call is definition.target or not unit.services.parameters(target.call, target.given)
                for target in unit.targets)  # fmt: skip
-
-
-def reason_of(error: BaseException, phase: str) -> str:
-    """Say what went wrong, for a plugin's record; the notes name the service and its provider, if one was built."""
-    if isinstance(error, PluginError):
-        return error.reason
-    return "; ".join((f"{phase} raised {text_of(error)}", *getattr(error, "__notes__", ())))
-
-
-async def call_step(
-    unit: Unit, phase: str, call: Callable[..., Any], seconds: float, deadline: float | None = None
-) -> Any:
-    """Call something of a plugin's with its services: async on the loop, sync in a worker thread, within its time.
-
-    Args:
-        unit: The plugin.
-        phase: What it is, for messages.
-        call: What to call.
-        seconds: The time it has, in seconds.
-        deadline: When that ends, on the loop's clock; from now on unless given.
-
-    Raises:
-        PluginTimeoutError: If it was still running; a thread is abandoned then, and counted.
-        Exception: What it raised.
-    """
-    end = anyio.current_time() + seconds if deadline is None else deadline
-    with anyio.CancelScope(deadline=end), contextlib.suppress(Overrun):
-        bound = await unit.services.ainject(call)
-        if is_coroutine_callable(bound):
-            return await bound()
-        # In a tuple, because trio takes a coroutine that comes out of a thread for a mistake.
-        left = end - anyio.current_time()
-        (result,) = await unit.owner.threads.run_bounded(lambda _: (bound(),), None, left)
-        return await result if inspect.isawaitable(result) else result
-    raise PluginTimeoutError(unit.id, phase, seconds)
 
 
 @final
@@ -102,11 +66,11 @@ class Assembler:
         Raises:
             Exception: Why it failed; whatever it registered is to be undone.
         """
-        if not is_quick(unit):
+        if not is_quick(unit) or is_intercepted(unit):
             return False
         started = time.perf_counter()
         unit.state = PluginState.BOOTING
-        self._prepare(unit)
+        self._take_settings(unit, unit.drafted())
         build: Callable[[], Any] = lambda: unit.definition.target  # noqa: E731
         if unit.definition.form == "class":
             try:
@@ -131,15 +95,17 @@ class Assembler:
         unit.state = PluginState.BOOTING
         deadline = anyio.current_time() + self.boot_seconds
         with anyio.CancelScope(deadline=deadline):
-            await self._assemble(unit, deadline)
-            self._activate(unit, started)
+            if unit.body is None:
+                self._take_settings(unit, await configured(unit, self.boot_seconds))
+            await boot_through(unit, partial(self._boot, unit, started, deadline))
+            unit.phase = ""
             return
         raise PluginTimeoutError(unit.id, unit.phase, self.boot_seconds)
 
-    async def _assemble(self, unit: Unit, deadline: float) -> None:
+    async def _boot(self, unit: Unit, started: float, deadline: float) -> None:
         definition = unit.definition
         if unit.body is None:
-            self._prepare(unit)
+            unit.phase = "__init__"
             build: Callable[[], Any] = lambda: definition.target  # noqa: E731
             if definition.form == "class":
                 build = await unit.services.ainject(definition.target)
@@ -154,16 +120,18 @@ class Assembler:
         self._subscribe(unit, built)
         for call in unit.steps.get("on_boot", ()):
             await self._step(unit, "on_boot", call, deadline)
+        self._activate(unit, started)
 
     async def _step(self, unit: Unit, phase: str, call: Callable[..., Any], deadline: float) -> None:
         unit.phase = phase
         await call_step(unit, phase, call, self.boot_seconds, deadline)
 
-    def _prepare(self, unit: Unit) -> None:
+    def _take_settings(self, unit: Unit, sources: Draft) -> None:
         unit.phase = "settings"
+        unit.sources = sources
         model = unit.definition.settings_model
         if model is not None:
-            unit.settings = unit.settings_as(model)
+            unit.settings = sources.validated(model).settings
         unit.phase = "__init__"
 
     def _wire(self, unit: Unit, build: Callable[[], Any]) -> None:

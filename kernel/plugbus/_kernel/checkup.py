@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from plugbus._failing import own_failure
-from plugbus._kernel.assemble import call_step, reason_of
+from plugbus._kernel.steps import call_step, reason_of
 from plugbus.health import Health, KernelHealth, PluginHealth, Status, worst
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import plugin_key

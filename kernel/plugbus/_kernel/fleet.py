@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, final
 import anyio
 
 from plugbus._failing import own_failure
-from plugbus._kernel.assemble import Assembler, call_step, reason_of
+from plugbus._kernel.assemble import Assembler
 from plugbus._kernel.resolve import block_by, dependents, down_below
 from plugbus._kernel.schedule import in_order
+from plugbus._kernel.steps import call_step, reason_of
 from plugbus.errors import PluginBootError, PluginError
 from plugbus.lifecycle import PluginFailed, PluginReady, PluginState, PluginUnloaded
 from plugbus.log import log_failure, text_of
@@ -93,7 +94,9 @@ class Fleet:
         phase = unit.phase or "booting"
         unit.reason = reason_of(error, phase)
         unit.error = _as_plugin_error(unit, error)
-        failures = await self._assembler.undo(unit)
+        # Ready, and yet it failed: a listener of PluginBooting would not have it after all.
+        up, seconds = unit.is_up, self._assembler.boot_seconds
+        failures = await (self._shut_down(unit, seconds) if up else self._assembler.undo(unit))
         for failure in failures:
             unit.error.add_note(f"undoing it failed, too: {text_of(failure)}")
         unit.state = PluginState.FAILED
@@ -156,6 +159,15 @@ class Fleet:
             unit: A plugin that is ready.
             seconds: Time for each of its steps and for each entry that is undone, in seconds.
         """
+        failures = await self._shut_down(unit, seconds)
+        unit.state = PluginState.STOPPED
+        unit.reason = "; ".join(reason_of(failure, "shutting down") for failure in failures)
+        self.ready.remove(unit)
+        for failure in failures:
+            unit.error = failure
+            log_failure(unit.id, "shutting down failed", failure)
+
+    async def _shut_down(self, unit: Unit, seconds: float) -> list[Exception]:
         unit.state = PluginState.STOPPING
         self._around.bus.retire(unit.owner)
         failures: list[Exception] = []
@@ -165,13 +177,7 @@ class Fleet:
                     await call_step(unit, "on_shutdown", call, seconds)
             except BaseException as error:  # noqa: BLE001 - collected, and the rest goes on; it is shielded
                 failures.append(_as_plugin_error(unit, error, "on_shutdown"))
-        failures += await self._assembler.undo(unit, seconds)
-        unit.state = PluginState.STOPPED
-        unit.reason = "; ".join(reason_of(failure, "shutting down") for failure in failures)
-        self.ready.remove(unit)
-        for failure in failures:
-            unit.error = failure
-            log_failure(unit.id, "shutting down failed", failure)
+        return failures + await self._assembler.undo(unit, seconds)
 
     async def unload(self, units: Iterable[Unit], seconds: float) -> None:
         """Shut plugins down while the kernel goes on, and tell of it.

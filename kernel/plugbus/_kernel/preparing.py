@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +40,7 @@ class KernelOptions:
     enabled: tuple[str, ...]
     required: tuple[str, ...]
     plugin_dirs: tuple[Path, ...]
-    config: ConfigSource
+    config: ConfigSource = field(repr=False)  # may hold secrets
     grants: Mapping[str, Any]
     strict: bool
     checked: bool
@@ -54,7 +54,7 @@ class Read:
     """What was read from outside: configuration, environment, and where plugins come from."""
 
     config: Config
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)  # may hold secrets
     sources: Sequence[Source]
     allow: Allowed
     required: tuple[str, ...]

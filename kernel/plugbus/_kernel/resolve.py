@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from plugbus._errors.base import close_names
+from plugbus._kernel.intercepting import interception
 from plugbus._kernel.targets import provider_of
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import Requirement, plugin_key
@@ -83,6 +84,7 @@ def resolve(new: Sequence[Unit], known: Mapping[str, Unit], services: Services, 
         _connect(unit, index, version)
         if index.has_services:
             _connect_services(unit, index, services)
+    _put_first([unit for unit in new if unit.state is PluginState.DISCOVERED])
     ordered = _ordered([unit for unit in new if unit.state is PluginState.DISCOVERED])
     for unit in ordered:
         if unit.state is PluginState.BLOCKED:
@@ -127,6 +129,22 @@ def _wanted(unit: Unit, services: Services) -> Iterator[Parameter]:
         yield from services.parameters(target.call, target.given)
     for service in unit.definition.services:
         yield from services.parameters(provider_of(service), 0)
+
+
+def _put_first(units: Sequence[Unit]) -> None:
+    """Have those that listen to boots boot before all that they do not need themselves, which makes no circle."""
+    for first in units:
+        reason = interception(first)
+        if not reason:
+            continue
+        needed, pending = {first}, [first]
+        while pending:
+            found = pending.pop()
+            pending += [other for other in (*found.needs, *found.follows) if other not in needed]
+            needed.update(pending)
+        for unit in units:
+            if unit not in needed:
+                unit.follows.setdefault(first, reason)
 
 
 def _ordered(units: Sequence[Unit]) -> list[Unit]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 from plugbus._kernel.definition import folder_of
-from plugbus._kernel.settings import settings_sources, validate_settings
+from plugbus._kernel.settings import Draft
+from plugbus._kernel.sources import settings_sources
 from plugbus._kernel.targets import Target, targets_of
-from plugbus.errors import PluginError
+from plugbus.errors import PluginError, PluginGoneError
 from plugbus.lifecycle import PluginState
 from plugbus.log import Logger, plugin_logger
 from plugbus.manifest import plugin_key
@@ -49,9 +50,11 @@ class Surroundings:
     services: Services
     hooks: Registry
     config: Config
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)  # may hold secrets
     permitting: Permitting
     make_tasks: Callable[[Unit], Tasks]
+    changed: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """What was configured while the kernel runs and nobody keeps, by the plugins' keys."""
 
 
 @final
@@ -74,12 +77,14 @@ class Unit:
         announced: Whether ``PluginReady`` was emitted for it.
         steps: What is to be called at each phase of its life.
         settings: Its validated settings, if it has a schema for them.
+        settings_model: That schema, as it declares it or asked for it.
+        sources: Where its settings come from, once it has begun to boot.
     """
 
     __slots__ = (
         "__weakref__", "_bus", "_services", "_tasks", "announced", "body", "boot_seconds", "error", "events", "follows",
-        "id", "loaded", "needs", "owner", "parts", "phase", "reason", "root", "settings", "source", "state", "steps",
-        "surroundings", "targets",
+        "id", "loaded", "needs", "owner", "parts", "phase", "reason", "root", "settings", "settings_model",
+        "source", "sources", "state", "steps", "surroundings", "targets",
     )  # fmt: skip
 
     def __init__(self, source: Source, surroundings: Surroundings) -> None:
@@ -100,6 +105,8 @@ class Unit:
         self.phase = ""
         self.owner = Owner(self.id)
         self.settings: BaseModel | None = None
+        self.settings_model: type[BaseModel] | None = None
+        self.sources: Draft | None = None
         self.steps: dict[Phase, list[Callable[..., Any]]] = {}
         self.parts: list[object] | None = None
         self.surroundings = surroundings
@@ -173,6 +180,7 @@ class Unit:
         """Take in what was imported: from now on its id is known."""
         self.loaded = loaded
         self.targets = tuple(targets_of(loaded.definition))
+        self.settings_model = loaded.definition.settings_model
         self.id = loaded.definition.manifest.id
         definition = loaded.definition
         self.owner = Owner(
@@ -190,10 +198,33 @@ class Unit:
         if self.loaded is not None and self.loaded.forget is not None:
             self.loaded.forget()
 
+    def drafted(self) -> Draft:
+        """Return its settings before they are validated; as long as it has not booted, what is known by then."""
+        if self.sources is not None:
+            return self.sources
+        around = self.surroundings
+        return Draft(self.id, self.settings_model, settings_sources(self.id, around.config, around.environ))
+
     def settings_as(self, model: type[M]) -> M:
         """Return its settings, validated by a model."""
-        sources = settings_sources(self.id, self.surroundings.config, self.surroundings.environ)
-        return cast("M", validate_settings(self.id, model, sources).settings)
+        return cast("M", self.drafted().validated(model).settings)
+
+    def current_settings(self) -> BaseModel:
+        """Return its settings as they are at this moment.
+
+        Raises:
+            PluginGoneError: If it has left.
+        """
+        if self.settings is None:
+            raise PluginGoneError(self.id, "its settings")
+        return self.settings
+
+    def ask_settings(self, model: type[M]) -> M:
+        """Do the same for a plugin that says only now which model it has."""
+        found = self.settings_as(model)
+        if self.settings_model is None:
+            self.settings_model, self.settings = model, found
+        return found
 
     def add_part(self, part: object) -> None:
         """Bring in a module, class or object while it registers."""

@@ -6,11 +6,13 @@ Owns the registration of ``@provides`` and of settings; the container itself is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._kernel.targets import provider_of
 from plugbus.errors import Problem, ServiceError
 from plugbus.services import Registration, Services
+from plugbus.settings import Live
 
 if TYPE_CHECKING:
     from plugbus._kernel.definition import Service
@@ -24,22 +26,39 @@ SEPARATOR: Final = ": "
 
 @final
 class SettingsTypes:
-    """The settings of each plugin as services, by their class and by the name ``settings``.
+    """The settings of each plugin as services: by their class, by ``Live`` of it, and by the name ``settings``.
 
-    Two plugins may share one class; each gets its own.
+    Two plugins may share one class; each gets its own. What a plugin provides for each plugin that asks, and what asks
+    for settings itself, gets those of the plugin that has such settings.
     """
 
     def __init__(self, services: Services, unit_of: Callable[[Owner], Unit | None]) -> None:
         self._services = services
         self._unit_of = unit_of
-        self._known: dict[type, tuple[Registration, set[Unit]]] = {}
-        services.factory(SettingsTypes, self._settings_of, names=("settings",), scope="plugin")
+        self._known: dict[type, tuple[tuple[Registration, ...], dict[Unit, None]]] = {}
+        self._by_name = services.factory(SettingsTypes, self._own_settings, names=("settings",), scope="plugin")
 
-    def _settings_of(self, owner: Owner) -> Any:
+    def _own_settings(self, owner: Owner) -> Any:
         unit = self._unit_of(owner)
         if unit is None or unit.settings is None:
             raise ServiceError("settings", f"{owner.id!r} has no settings", "give the plugin a nested class Settings")
         return unit.settings
+
+    def _settings_of(self, model: type, owner: Owner) -> Any:
+        return self._unit_with(model, owner).settings
+
+    def _live_of(self, model: type, owner: Owner) -> Live[Any]:
+        unit = self._unit_with(model, owner)
+        return Live(unit.current_settings)
+
+    def _unit_with(self, model: type, owner: Owner) -> Unit:
+        unit, (_, having) = self._unit_of(owner), self._known[model]
+        if unit in having:
+            return unit
+        if len(having) == 1:
+            return next(iter(having))
+        problem = f"several plugins have such settings, and {owner.id!r} is none of them"
+        raise ServiceError(model.__qualname__, problem, "ask for something that one of those plugins provides")
 
     def enter(self, unit: Unit) -> bool:
         """Have a plugin's settings known by their class, if it has any; until the last that shares it has left."""
@@ -48,9 +67,11 @@ class SettingsTypes:
             return False
         known = self._known.get(model)
         if known is None:
-            known = self._services.factory(model, self._settings_of, scope="plugin"), set()
+            settings = self._services.factory(model, partial(self._settings_of, model), scope="plugin")
+            live: Any = Live[model]  # type: ignore[valid-type]
+            known = (settings, self._services.factory(live, partial(self._live_of, model), scope="plugin")), {}
             self._known[model] = known
-        known[1].add(unit)
+        known[1][unit] = None
         return True
 
     def leave(self, unit: Unit) -> None:
@@ -59,10 +80,11 @@ class SettingsTypes:
         known = self._known.get(model) if model is not None else None
         if model is None or known is None:
             return
-        known[1].discard(unit)
+        known[1].pop(unit, None)
         if not known[1]:
             del self._known[model]
-            known[0].close()
+            for registration in known[0]:
+                registration.close()
 
 
 def provide(unit: Unit, service: Service, call: Callable[..., Any]) -> Registration:

@@ -1,0 +1,64 @@
+"""Calling something of a plugin's at a point of its life, and saying what went wrong there.
+
+Owns where it runs and how long; which step comes when is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from plugbus._chain.invoking import is_coroutine_callable
+from plugbus._errors.base import bullets
+from plugbus._threads import Overrun
+from plugbus.errors import PluginError, PluginTimeoutError, Refused
+from plugbus.lifecycle import PluginBooting, PluginConfiguring
+from plugbus.log import text_of
+
+if TYPE_CHECKING:
+    from plugbus._kernel.unit import Unit
+
+__all__ = ("call_step", "reason_of")
+
+_REFUSABLE: Final = {PluginConfiguring.__name__, PluginBooting.__name__}
+
+
+def reason_of(error: BaseException, phase: str) -> str:
+    """Say what went wrong, for a plugin's record; the notes name the service and its provider, if one was built."""
+    if isinstance(error, PluginError):
+        return error.reason
+    if isinstance(error, Refused) and phase in _REFUSABLE:
+        return f"{error.reason}{bullets(error.problems)}"
+    return "; ".join((f"{phase} raised {text_of(error)}", *getattr(error, "__notes__", ())))
+
+
+async def call_step(
+    unit: Unit, phase: str, call: Callable[..., Any], seconds: float, deadline: float | None = None
+) -> Any:
+    """Call something of a plugin's with its services: async on the loop, sync in a worker thread, within its time.
+
+    Args:
+        unit: The plugin.
+        phase: What it is, for messages.
+        call: What to call.
+        seconds: The time it has, in seconds.
+        deadline: When that ends, on the loop's clock; from now on unless given.
+
+    Raises:
+        PluginTimeoutError: If it was still running; a thread is abandoned then, and counted.
+        Exception: What it raised.
+    """
+    end = anyio.current_time() + seconds if deadline is None else deadline
+    with anyio.CancelScope(deadline=end), contextlib.suppress(Overrun):
+        bound = await unit.services.ainject(call)
+        if is_coroutine_callable(bound):
+            return await bound()
+        # In a tuple, because trio takes a coroutine that comes out of a thread for a mistake.
+        left = end - anyio.current_time()
+        (result,) = await unit.owner.threads.run_bounded(lambda _: (bound(),), None, left)
+        return await result if inspect.isawaitable(result) else result
+    raise PluginTimeoutError(unit.id, phase, seconds)
