@@ -145,7 +145,7 @@ def test_a_registration_names_its_service_and_its_source() -> None:
     assert "Database of 'shop'" in repr(registration)
 
 
-@pytest.mark.parametrize("scope", ["call", "request", ""])
+@pytest.mark.parametrize("scope", ["request", ""])
 def test_an_unknown_scope_is_refused(scope: Any) -> None:
     """With those that there are, and nothing registered."""
     services = Services()

@@ -73,6 +73,7 @@ from plugbus.plugins import KernelPlan, PluginRecord, Plugins, PluginStep
 from plugbus.portal import KernelPortal
 from plugbus.principal import Principal
 from plugbus.retry import Retry
+from plugbus.scope import Scope
 from plugbus.services import Factory, Inject, Lifetime, Named, Override, Parameter, Registration, Services
 from plugbus.settings import Live, SettingsStore
 from plugbus.statistics import BusStatistics, PluginStatistics
@@ -166,6 +167,7 @@ __all__ = (
     "Registration",
     "Request",
     "Retry",
+    "Scope",
     "ServiceError",
     "Services",
     "SettingsError",

@@ -30,7 +30,7 @@ __all__ = ("Plugin", "PluginContext", "Provided", "provides")
 F = TypeVar("F", bound=Callable[..., Any])
 
 PROVIDES: Final = "__plugbus_provides__"
-Scope: TypeAlias = Literal["app", "plugin"]
+Scope: TypeAlias = Literal["app", "plugin", "call"]
 Phase: TypeAlias = Literal["on_boot", "on_ready", "on_shutdown", "check_health"]
 
 
@@ -98,7 +98,8 @@ class Provided(NamedTuple):
 
     Attributes:
         name: Name of the service; the function's own unless given.
-        scope: ``"app"``: one for all; ``"plugin"``: one for each plugin that asks.
+        scope: ``"app"``: one for all; ``"plugin"``: one for each plugin that asks; ``"call"``: one for each unit of
+            work.
         permission: What a plugin that asks must have.
 
     Example:
@@ -131,7 +132,8 @@ def provides(
     Args:
         call: The function or method; its further parameters are services.
         name: Name of the service; the function's own unless given.
-        scope: ``"app"``: one for all; ``"plugin"``: one for each plugin that asks, closed with it.
+        scope: ``"app"``: one for all; ``"plugin"``: one for each plugin that asks, closed with it; ``"call"``: one for
+            each unit of work, whose failure it sees at its ``yield``.
         permission: What a plugin that asks for it must have, once its manifest declares permissions.
 
     Raises:

@@ -14,12 +14,12 @@ from typing import Any, Self, TypeAlias, TypeGuard, TypeVar, final
 
 from typing_extensions import TypeForm
 
-from plugbus._services.asking import Asking, wanted
+from plugbus._services.asking import Asking
 from plugbus._services.closing import raise_failures
 from plugbus._services.container import Container
 from plugbus._services.keys import Inject, Named, label, place
 from plugbus._services.overrides import Override
-from plugbus._services.parameters import Parameter, parameters_of
+from plugbus._services.parameters import Parameter, parameters_of, wanted
 from plugbus._services.providers import LIFETIMES, Lifetime, Provider
 from plugbus._services.registration import Registration
 from plugbus.errors import Problem
@@ -29,6 +29,9 @@ __all__ = ("Factory", "Inject", "Lifetime", "Named", "Override", "Parameter", "R
 
 T = TypeVar("T")
 
+Target: TypeAlias = (
+    tuple[str, Callable[..., Any], int, Owner | None] | tuple[str, Callable[..., Any], int, Owner | None, bool]
+)
 Factory: TypeAlias = (
     Callable[..., T] | Callable[..., Awaitable[T]] | Callable[..., Iterator[T]] | Callable[..., AsyncIterator[T]]
 )
@@ -156,7 +159,9 @@ class Services(Asking):
             name: Sets it apart from others of its type (``Named``), and is a name for un-annotated parameters.
             names: Further names for un-annotated parameters.
             scope: ``"app"``: one for all. ``"plugin"``: one for each plugin that asks, closed with it; its
-                factory may take ``owner: Owner``, the one who asks.
+                factory may take ``owner: Owner``, the one who asks. ``"call"``: one for each unit of work; its
+                generator sees at its ``yield`` whether that failed. A sync one is built, used and closed in one
+                thread, which is a worker thread if the unit of work is on the loop.
             permission: What a plugin that asks for it must have, once its manifest declares permissions.
 
         Raises:
@@ -214,7 +219,7 @@ class Services(Asking):
         )  # fmt: skip
         return Override(self._container, provider, target)
 
-    def check(self, targets: Iterable[tuple[str, Callable[..., Any], int, Owner | None]] = ()) -> list[Problem]:
+    def check(self, targets: Iterable[Target] = ()) -> list[Problem]:
         """Return everything that is wrong with the whole graph, and build nothing.
 
         Missing services with the nearest names, circles, two providers of one thing, and what is asked for by
@@ -222,7 +227,8 @@ class Services(Asking):
 
         Args:
             targets: Callables that are to be injected: where they are (empty: where they were written),
-                themselves, how many positional parameters are given, and for whom.
+                themselves, how many positional parameters are given, for whom, and whether a unit of work is open
+                when they are called (not, unless given).
 
         Example:
             >>> services = Services()
@@ -232,7 +238,8 @@ class Services(Asking):
             "no service is named 'stok', and it has no annotation"
         """
         return self._container.check(
-            (where or place(call), parameters_of(call, given), owner) for where, call, given, owner in targets
+            (where or place(call), parameters_of(call, given), owner, any(in_unit))
+            for where, call, given, owner, *in_unit in targets
         )
 
     def close(self) -> None:

@@ -23,11 +23,12 @@ _GIVEN: Final = {"listener": 2, "handler": 1, "observer": 1}
 
 
 class Target(NamedTuple):
-    """A callable that is injected: its name, itself, and how many positional parameters are given."""
+    """A callable that is injected: its name, itself, how many parameters are given, whether in a unit of work."""
 
     name: str
     call: Callable[..., Any]
     given: int
+    in_unit: bool = False
 
 
 def targets_of(definition: Definition) -> Iterator[Target]:
@@ -58,7 +59,7 @@ def _subscribers(holder: object) -> Iterator[Target]:
         if isinstance(call, type):
             yield Target(name, call, 0)
         elif not isinstance(call, Listener):
-            yield Target(name, call, _GIVEN[declared.kind] + takes_self(holder, attribute))
+            yield Target(name, call, _GIVEN[declared.kind] + takes_self(holder, attribute), in_unit=True)
 
 
 def takes_self(holder: object, attribute: str) -> bool:

@@ -122,14 +122,14 @@ def wiring_problems(units: Sequence[Unit], services: Services) -> dict[str, list
     return found
 
 
-def _checked(units: Iterable[Unit]) -> Iterator[tuple[str, Callable[..., Any], int, Owner]]:
+def _checked(units: Iterable[Unit]) -> Iterator[tuple[str, Callable[..., Any], int, Owner, bool]]:
     """List the targets of those whose services can be known beforehand: no one they wait for provides at run time."""
     vague: dict[Unit, bool] = {}
     for unit in units:
         vague[unit] = any(_is_vague(other, vague) for other in (*unit.needs, *unit.follows))
         if not vague[unit]:
-            for name, call, given in unit.targets:
-                yield f"{unit.id}{SEPARATOR}{name}", call, given, unit.owner
+            for name, call, given, in_unit in unit.targets:
+                yield f"{unit.id}{SEPARATOR}{name}", call, given, unit.owner, in_unit
 
 
 def _is_vague(unit: Unit, vague: Mapping[Unit, bool]) -> bool:

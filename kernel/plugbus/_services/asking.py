@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from typing_extensions import TypeForm
 
-from plugbus._services.annotations import read
-from plugbus._services.container import Container
+from plugbus._services.container import Bound, Container
 from plugbus._services.dividing import divide
-from plugbus._services.parameters import Parameter, parameters_of
+from plugbus._services.late import late
+from plugbus._services.parameters import Parameter, parameters_of, wanted
+from plugbus._services.units import detached
 from plugbus.errors import PluginGoneError
 from plugbus.owner import Owner
+from plugbus.scope import Scope
 
-__all__ = ("Asking", "wanted")
+__all__ = ("Asking",)
 
 T = TypeVar("T")
 
@@ -120,7 +123,8 @@ class Asking:
     ) -> Callable[..., T]:
         """Return a callable with its services bound by name; itself when there is nothing to bind.
 
-        The services are had now, those that are not there yet built in this thread.
+        The services are had now, those that are not there yet built in this thread; those of the scope ``"call"``
+        at each call, from the unit of work that is open then.
 
         Args:
             call: A function, method, class, partial or callable object; async stays async.
@@ -146,7 +150,8 @@ class Asking:
         parameters = parameters_of(call, given) if parameters is None else parameters
         if not parameters:
             return call
-        return _bound(call, self._container.fill(call, parameters, self._asker(owner)))
+        asker = self._asker(owner)
+        return self._bound(call, self._container.bind(call, parameters, asker), asker, given)
 
     async def ainject(
         self,
@@ -181,7 +186,50 @@ class Asking:
         parameters = parameters_of(call, given) if parameters is None else parameters
         if not parameters:
             return call
-        return _bound(call, await self._container.afill(call, parameters, self._asker(owner)))
+        asker = self._asker(owner)
+        return self._bound(call, await self._container.abind(call, parameters, asker), asker, given)
+
+    def scope(self, seeds: Mapping[Any, object] | None = None) -> Scope:
+        """Return a unit of work to be opened with ``with`` or ``async with``, apart from any that is open already.
+
+        Args:
+            seeds: What it has from the beginning, by type: its own services of the scope ``"call"`` may ask for them.
+
+        Raises:
+            ServiceError: If a type is provided for longer than a unit of work.
+            PluginGoneError: If the owner of this view has left.
+
+        Example:
+            >>> from typing import Annotated
+            >>> from plugbus.services import Named, Services
+            >>> services = Services()
+            >>> _ = services.factory(list, lambda who: [who], scope="call")
+            >>> _ = services.factory(str, lambda: "nobody", scope="call", name="who")
+            >>> with services.scope({Annotated[str, Named("who")]: "Ada"}) as scope:
+            ...     scope.get(list)
+            ['Ada']
+        """
+        return Scope(self._container, self._asker(), seeds or {})
+
+    def detached(self) -> AbstractContextManager[None]:
+        """Return a ``with`` block in which no unit of work is open: what is emitted in it opens its own.
+
+        For whatever stands for another process, or outlives its caller; ``InProcess`` is made of it.
+
+        Example:
+            >>> from plugbus.services import Services
+            >>> services = Services()
+            >>> _ = services.factory(list, list, scope="call")
+            >>> with services.scope() as outer, services.detached(), services.scope() as inner:
+            ...     outer.get(list) is inner.get(list)
+            False
+        """
+        return detached()
+
+    def _bound(self, call: Callable[..., T], bound: Bound, asker: Owner | None, given: int) -> Callable[..., T]:
+        if bound.later:
+            return late(call, bound, container=self._container, owner=asker, given=given)
+        return functools.partial(call, **bound.services) if bound.services else call
 
     def divide(
         self, call: Callable[..., Any], *, given: int = 0, argument_types: Collection[object] = ()
@@ -220,15 +268,3 @@ class Asking:
         if owner is not None and owner.gone:
             raise PluginGoneError(owner.id, "its services")
         return owner
-
-
-def wanted(type_: Any, name: str | None) -> Parameter:
-    """A type as code asks for it, as if it were a parameter without a name."""
-    if isinstance(type_, type):
-        return Parameter("", type_, name)
-    type_, named, optional, marked = read(type_)
-    return Parameter("", type_, name or named, optional, marked=marked)
-
-
-def _bound(call: Callable[..., T], services: dict[str, Any]) -> Callable[..., T]:
-    return functools.partial(call, **services) if services else call

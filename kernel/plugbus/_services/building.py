@@ -11,6 +11,7 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
+from plugbus._services.homes import OPEN_ON_LOOP
 from plugbus._services.planning import Step
 from plugbus._services.providers import needs_loop, open_async, open_sync
 from plugbus._services.stores import ABSENT, Claim
@@ -62,18 +63,32 @@ def _has_or_begins(step: Step) -> bool:
 
 
 def _run_sync(container: Container, step: Step) -> None:
+    home = step.store.home
     with _Building(step):
-        instance, exit_ = open_sync(step.provider, step.arguments())
-        try:
-            container.keep(step, instance, exit_)
-        except BaseException:
-            if exit_ is not None:
-                exit_.close_now()
-            raise
+        if home is None:
+            _make(container, step)
+        else:
+            home.run(_make, container, step)
+
+
+def _make(container: Container, step: Step) -> None:
+    instance, exit_ = open_sync(step.provider, step.arguments())
+    try:
+        container.keep(step, instance, exit_)
+    except BaseException:
+        if exit_ is not None:
+            exit_.close_now()
+        raise
 
 
 async def _run_async(container: Container, step: Step) -> None:
+    home = step.store.home
     with _Building(step):
+        if home is not None and not step.provider.needs_loop:
+            await home.arun(_make, container, step)
+            return
+        if home is not None and not home.is_async:
+            raise needs_loop(step.provider, hint=OPEN_ON_LOOP)
         instance, exit_ = await open_async(step.provider, step.arguments())
         try:
             container.keep(step, instance, exit_)

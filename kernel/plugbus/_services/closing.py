@@ -1,7 +1,7 @@
 """Clean-up: generators resumed in reverse order, each in bounded time, one failure never stopping the rest.
 
 They are resumed and not closed: a closed generator sees ``GeneratorExit`` at its ``yield``, and would neither
-commit nor roll back.
+commit nor roll back. After a failure the error is thrown in, so that the ``yield`` sees it.
 """
 
 from __future__ import annotations
@@ -9,46 +9,61 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from typing import Any, Final, cast, final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 import anyio.to_thread
 
 from plugbus.errors import ServiceError
 
-__all__ = ("Exit", "close_all", "close_now", "raise_failures")
+if TYPE_CHECKING:
+    from plugbus._services.homes import Home
+
+__all__ = ("Exit", "close_all", "close_now", "newest_first", "raise_failures")
 
 _built: Final = itertools.count()
 
 
 @final
 class Exit:
-    """The second half of a generator that built a service."""
+    """The second half of a generator that built a service.
 
-    __slots__ = ("_generator", "_thread", "forget", "number", "service", "sync")
+    Attributes:
+        doom: The failure that it is to see, whatever becomes of the rest.
+        forget: Takes it out of its owner's list.
+        home: Where a sync one is to be resumed, if that is not left to chance.
+        number: Its place in the order of building, over all stores.
+    """
+
+    __slots__ = ("_generator", "_thread", "doom", "forget", "home", "number", "service", "sync")
 
     def __init__(self, service: str, generator: object, *, sync: bool) -> None:
         self.service, self.sync = service, sync
-        self.number = next(_built)  # the order of building, over all stores
-        self.forget: Callable[[], object] | None = None  # takes it out of its owner's list
+        self.number = next(_built)
+        self.forget: Callable[[], object] | None = None
+        self.doom: BaseException | None = None
+        self.home: Home | None = None
         self._generator = generator
         self._thread = threading.get_ident()
 
-    async def close(self, seconds: float) -> None:
-        """Resume the generator, for at most *seconds*, whether the caller is cancelled or not.
+    async def close(self, seconds: float, error: BaseException | None = None) -> None:
+        """Resume the generator, or throw *error* in, for at most *seconds*, whether the caller is cancelled or not.
 
         A sync one that was opened in another thread is resumed in a worker thread, and left to itself when its
         time is up. One that was opened in this thread is resumed here, where nothing can interrupt it: SQLite
-        refuses any other.
+        refuses any other. One of a unit of work is resumed in the thread of that unit.
         """
         with anyio.move_on_after(seconds, shield=True):
             if not self.sync:
-                await self._resume_async()
+                await self._resume_async(error)
+            elif self.home is not None:
+                await self.home.arun(self.close_now, error, abandon=True)
             elif self._thread == threading.get_ident():
-                self.close_now()
+                self.close_now(error)
             else:
                 one = anyio.CapacityLimiter(1)  # its own: those who hang must not keep it from running
-                await anyio.to_thread.run_sync(self.close_now, abandon_on_cancel=True, limiter=one)
+                await anyio.to_thread.run_sync(self.close_now, error, abandon_on_cancel=True, limiter=one)
             return
         raise ServiceError(
             self.service,
@@ -56,16 +71,24 @@ class Exit:
             "bound it in the factory, or allow more with Services(clean_up_seconds=...)",
         )
 
-    def close_now(self) -> None:
-        """Resume a sync generator in this thread."""
+    def close_now(self, error: BaseException | None = None) -> None:
+        """Resume a sync generator in this thread, or throw *error* in; that this comes out again is no failure."""
         generator = cast("Generator[Any, None, None]", self._generator)
-        for _ in generator:
+        with _Passing(error):
+            if error is None:
+                next(generator)
+            else:
+                generator.throw(error)
             generator.close()
             raise self._yielded_twice()
 
-    async def _resume_async(self) -> None:
+    async def _resume_async(self, error: BaseException | None) -> None:
         generator = cast("AsyncGenerator[Any, None]", self._generator)
-        async for _ in generator:
+        with _Passing(error):
+            if error is None:
+                await anext(generator)
+            else:
+                await generator.athrow(error)
             await generator.aclose()
             raise self._yielded_twice()
 
@@ -73,14 +96,38 @@ class Exit:
         return ServiceError(self.service, "its generator yielded a second time", "yield once, then clean up")
 
 
-def _newest_first(exits: Iterable[Exit]) -> list[Exit]:
+@final
+class _Passing:
+    """Let a generator end as it should: by its end, or by the error that was thrown into it."""
+
+    __slots__ = ("_error", "_traceback")
+
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+        self._traceback = None if error is None else error.__traceback__
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if self._error is not None:
+            self._error.__traceback__ = self._traceback  # it was raised elsewhere, and that is what it is to tell
+        if isinstance(self._error, (StopIteration, StopAsyncIteration)) and isinstance(raised, RuntimeError):
+            return raised.__cause__ is self._error  # what Python makes of it in a generator
+        return raised is self._error or isinstance(raised, (StopIteration, StopAsyncIteration))
+
+
+def newest_first(exits: Iterable[Exit]) -> list[Exit]:
+    """Return them in the reverse order of building."""
     return sorted(exits, key=lambda exit_: exit_.number, reverse=True)
 
 
 async def close_all(exits: Iterable[Exit], seconds: float) -> list[Exception]:
     """Close all, the newest first; an interrupt is raised after the last one."""
     failures = _Failures()
-    for exit_ in _newest_first(exits):
+    for exit_ in newest_first(exits):
         try:
             await exit_.close(seconds)
         except BaseException as error:  # noqa: BLE001 -- collected, so that the rest is closed too
@@ -91,7 +138,7 @@ async def close_all(exits: Iterable[Exit], seconds: float) -> list[Exception]:
 def close_now(exits: Iterable[Exit]) -> list[Exception]:
     """Close sync exits in this thread, the newest first."""
     failures = _Failures()
-    for exit_ in _newest_first(exits):
+    for exit_ in newest_first(exits):
         try:
             exit_.close_now()
         except BaseException as error:  # noqa: BLE001 -- collected, so that the rest is closed too
@@ -99,12 +146,12 @@ def close_now(exits: Iterable[Exit]) -> list[Exception]:
     return failures.collected()
 
 
-def raise_failures(failures: list[Exception]) -> None:
+def raise_failures(failures: list[Exception], message: str = "several services failed to clean up") -> None:
     """Raise what was collected: one error as it is, several as a group."""
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        raise ExceptionGroup("several services failed to clean up", failures)
+        raise ExceptionGroup(message, failures)
 
 
 @final

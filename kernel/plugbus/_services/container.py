@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from plugbus._services.annotations import BY_NAME
 from plugbus._services.building import build_async, build_sync
@@ -20,13 +20,23 @@ from plugbus._services.planning import ANYONE, Planner, Step
 from plugbus._services.providers import Provider
 from plugbus._services.registry import Registry
 from plugbus._services.stores import ABSENT, Store, Stores
+from plugbus._services.units import current
 from plugbus.errors import PluginGoneError, Problem, ServiceError, WiringError
 from plugbus.owner import Owner
 
 if TYPE_CHECKING:
     from plugbus._services.planning import Fixed
+    from plugbus._services.units import Level
 
 __all__ = ("Container",)
+
+
+class Bound(NamedTuple):
+    """What parameters get: services that are there, and those that each unit of work makes for itself."""
+
+    services: dict[str, Any]
+    later: tuple[Parameter, ...]
+    needs_loop: bool
 
 
 @final
@@ -39,7 +49,10 @@ class Container:
         view: Makes the one that an owner is given.
     """
 
-    __slots__ = ("_late", "_lock", "_stores", "_view", "_view_type", "clean_up_seconds", "overrides", "registry")
+    __slots__ = (
+        "_late", "_lock", "_on_scoping", "_stores", "_view", "_view_type", "clean_up_seconds", "overrides", "registry",
+        "scoping",
+    )  # fmt: skip
 
     def __init__(
         self, clean_up_seconds: float, view_type: type, view: Callable[[Container, Owner | None], object]
@@ -51,6 +64,8 @@ class Container:
         self._stores = Stores()
         self._late: list[Exit] = []  # async clean-up of what was closed by sync code
         self._lock = threading.Lock()
+        self.scoping = False
+        self._on_scoping: list[Callable[[], object]] = []
 
     # -- providers
 
@@ -58,6 +73,8 @@ class Container:
         """Take a provider in."""
         with self._lock:
             self.registry.add(provider)
+        if provider.scope == "call":
+            self.begin_scoping()
 
     def remove(self, provider: Provider) -> list[Exit]:
         """Take a provider out, with all that it built; the clean-up is the caller's to do."""
@@ -111,32 +128,54 @@ class Container:
     # -- building
 
     def plan(
-        self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None
-    ) -> tuple[dict[str, Step | Fixed], list[Step]]:
-        """Say what parameters get, and what has to be built for it first.
+        self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None, planner: Planner | None = None
+    ) -> dict[str, Step | Fixed]:
+        """Say what parameters get; the planner knows what has to be built for it first.
 
         Raises:
             WiringError: If anything in the graph below them is wrong.
         """
-        planner = Planner(self)
+        planner = planner or Planner(self, late=True)
         wants = planner.fill(where, parameters, asker)
         if planner.problems:
             raise WiringError(dict.fromkeys(planner.problems))
-        return wants, planner.order
+        return wants
 
-    def fill(self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None) -> dict[str, Any]:
+    def fill(
+        self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None, level: Level | None = None
+    ) -> dict[str, Any]:
         """Return the services for parameters, building in this thread what is not there yet."""
-        wants, order = self.plan(where, parameters, asker)
-        if order:
-            build_sync(self, order)
+        planner = Planner(self, level=level or current(self))
+        wants = self.plan(where, parameters, asker, planner)
+        if planner.order:
+            build_sync(self, planner.order)
         return {name: wanted.instance for name, wanted in wants.items()}
 
-    async def afill(self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None) -> dict[str, Any]:
+    async def afill(
+        self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None, level: Level | None = None
+    ) -> dict[str, Any]:
         """Return the services for parameters, building in this task what is not there yet."""
-        wants, order = self.plan(where, parameters, asker)
-        if order:
-            await build_async(self, order)
+        planner = Planner(self, level=level or current(self))
+        wants = self.plan(where, parameters, asker, planner)
+        if planner.order:
+            await build_async(self, planner.order)
         return {name: wanted.instance for name, wanted in wants.items()}
+
+    def bind(self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None) -> Bound:
+        """Return the services that outlive a unit of work, building in this thread what is not there yet."""
+        planner = Planner(self, late=True)
+        wants = self.plan(where, parameters, asker, planner)
+        if planner.order:
+            build_sync(self, planner.order)
+        return _bound(parameters, wants, planner)
+
+    async def abind(self, where: Where, parameters: tuple[Parameter, ...], asker: Owner | None) -> Bound:
+        """Do the same, building in this task."""
+        planner = Planner(self, late=True)
+        wants = self.plan(where, parameters, asker, planner)
+        if planner.order:
+            await build_async(self, planner.order)
+        return _bound(parameters, wants, planner)
 
     def keep(self, step: Step, instance: object, exit_: Exit | None) -> None:
         """Take in what a step built, and have its clean-up owned."""
@@ -152,15 +191,33 @@ class Container:
             step.owner.lenders |= {step.provider.owner}
         step.instance = instance
 
-    def check(self, targets: Iterable[tuple[str, tuple[Parameter, ...], Owner | None]]) -> list[Problem]:
+    def check(self, targets: Iterable[tuple[str, tuple[Parameter, ...], Owner | None, bool]]) -> list[Problem]:
         """Return everything that is wrong with the whole graph, and with callables that are to be filled."""
         planner = Planner(self, dry=True)
         planner.problems += map(duplicate, self.registry.duplicates())
         for provider in self.registry.providers():
             planner.visit(provider, ANYONE)
-        for where, parameters, owner in targets:
+        for where, parameters, owner, planner.late in targets:
             planner.fill(where, parameters, owner)
         return list(dict.fromkeys(planner.problems))
+
+    # -- units of work
+
+    def begin_scoping(self) -> None:
+        """Note that units of work may be open from now on, and have those told who compile chains without them."""
+        with self._lock:
+            if self.scoping:
+                return
+            self.scoping = True
+            waiting, self._on_scoping = self._on_scoping, []
+        for call in waiting:
+            call()
+
+    def on_scoping(self, call: Callable[[], object]) -> None:
+        """Have something called once units of work may be open; not if they may be already."""
+        with self._lock:
+            if not self.scoping:
+                self._on_scoping.append(call)
 
     # -- closing
 
@@ -200,6 +257,15 @@ class Container:
 
     async def _close_one(self, store: Store, provider: Provider) -> None:
         raise_failures(await self.close_async(store.remove(provider)))
+
+
+def _bound(parameters: Iterable[Parameter], wants: dict[str, Step | Fixed], planner: Planner) -> Bound:
+    later = {name for name, wanted in wants.items() if isinstance(wanted, Step) and wanted.provider.scope == "call"}
+    return Bound(
+        {name: wanted.instance for name, wanted in wants.items() if name not in later},
+        tuple(parameter for parameter in parameters if parameter.name in later),
+        any(step.provider.needs_loop for step in planner.later),
+    )
 
 
 def _forget(exits: list[Exit]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from plugbus._errors.base import close_names
 from plugbus._services.annotations import BY_NAME
@@ -20,6 +20,7 @@ __all__ = (
     "hint_for",
     "missing",
     "neither",
+    "no_unit",
     "not_by_name",
     "not_permitted",
     "same_thing",
@@ -29,6 +30,11 @@ __all__ = (
 
 Where = str | Callable[..., Any]
 
+_LIVES: Final[dict[str, str]] = {
+    "app": "as long as the app",
+    "plugin": "for one plugin",
+    "call": "for one unit of work",
+}
 _TOO_MANY = "take all but one away, or give each its own name=..."
 
 
@@ -97,8 +103,19 @@ def too_short(where: Where, parameter: Parameter, wanted: Provider, reader: Prov
     if reader is None:
         message = f"{wanted.label} is made for each plugin, and no plugin asks here"
         return Problem(told, message, "ask through the plugin's own services, or pass owner=...")
-    message = f"{reader.label} lives as long as the app, and asks for {wanted.label}, which lives for one plugin"
+    message = (
+        f"{reader.label} lives {_LIVES[reader.scope]}, and asks for {wanted.label}, which lives {_LIVES[wanted.scope]}"
+    )
+    if wanted.scope == "call":
+        return Problem(told, message, 'give the factory scope="call", or ask within a unit of work, where it is used')
     return Problem(told, message, 'give the factory scope="plugin", or register it through a plugin\'s services')
+
+
+def no_unit(where: Where, parameter: Parameter, wanted: Provider) -> Problem:
+    """Something that is made once per unit of work, and there is none."""
+    message = f"{wanted.label} is made once per unit of work, and none is open here"
+    hint = "take it as a parameter of a subscriber, or open one with services.scope()"
+    return Problem(where_is(where, parameter), message, hint)
 
 
 def cycle(path: Sequence[Provider]) -> Problem:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, final
 from plugbus._services.annotations import BY_NAME, Scopes, UnresolvedError, read, scopes_of
 from plugbus._services.keys import label, underlying
 
-__all__ = ("Parameter", "parameters_of")
+__all__ = ("Parameter", "parameters_of", "wanted")
 
 _KEPT: Final = "__plugbus_parameters__"
 
@@ -67,6 +67,14 @@ def parameters_of(call: Callable[..., Any], given: int = 0) -> tuple[Parameter, 
         return parameters
     positional = sum(not parameter.keyword_only for parameter in parameters)
     return parameters[min(given, positional) :]
+
+
+def wanted(type_: Any, name: str | None) -> Parameter:
+    """A type as code asks for it, as if it were a parameter without a name."""
+    if isinstance(type_, type):
+        return Parameter("", type_, name)
+    type_, named, optional, marked = read(type_)
+    return Parameter("", type_, name or named, optional, marked=marked)
 
 
 def _all_parameters(call: Callable[..., Any]) -> tuple[Parameter, ...]:

@@ -18,6 +18,7 @@ from plugbus.owner import Owner
 
 if TYPE_CHECKING:
     from plugbus._services.container import Container
+    from plugbus._services.units import Level
 
 __all__ = ("ANYONE", "Fixed", "Planner", "Step")
 
@@ -63,16 +64,25 @@ class Planner:
     Args:
         container: Whose providers.
         dry: Look at everything, built or not, for problems alone.
+        level: Where services of a unit of work are.
+        late: Leave those for later.
 
     Attributes:
+        later: Those of a unit of work that were left for later.
         order: What has to be built, each after all that it needs.
         problems: What is wrong; nothing may be built if there are any.
     """
 
-    __slots__ = ("_container", "_dry", "_hints", "_layers", "_overrides", "_path", "_steps", "order", "problems")
+    __slots__ = (
+        "_container", "_dry", "_hints", "_layers", "_level", "_overrides", "_path", "_steps", "late", "later", "order",
+        "problems",
+    )  # fmt: skip
 
-    def __init__(self, container: Container, *, dry: bool = False) -> None:
-        self._container, self._dry = container, dry
+    def __init__(
+        self, container: Container, *, dry: bool = False, level: Level | None = None, late: bool = False
+    ) -> None:
+        self._container, self._dry, self._level, self.late = container, dry, level, late
+        self.later: list[Step] = []
         self._overrides = container.overrides
         self._layers = {override.provider: layer for layer, override in enumerate(self._overrides)}
         self._path: list[Step] = []
@@ -130,11 +140,18 @@ class Planner:
         step.on_path = False
         # Built with something that an override replaced, it belongs to that override and goes with it.
         step.layer = max([step.layer, *(wanted.layer for wanted in step.wants.values())])
-        if self._dry or not self._is_built(step):
+        if self.late and provider.scope == "call":
+            self.later.append(step)
+        elif self._dry or not self._is_built(step):
             self.order.append(step)
 
     def _is_built(self, step: Step) -> bool:
         override = None if step.layer == BASE else self._overrides[step.layer]
+        if step.provider.scope == "call":
+            if self._level is None:
+                return False
+            step.store, step.instance = self._level.look(step.provider, override)
+            return step.instance is not ABSENT
         step.store = self._container.store(step.owner, override)
         step.instance = step.store.instances.get(step.provider, ABSENT)
         return step.instance is not ABSENT
@@ -143,23 +160,57 @@ class Planner:
         self, where: messages.Where, parameter: Parameter, asker: Owner | None, reader: Provider | None
     ) -> Step | Fixed | None:
         found = self._container.find(parameter)
-        if not found:
+        seed = self._seed(parameter, found, reader)
+        if not found and seed is ABSENT:
             return self._without_provider(where, parameter, asker)
         if parameter.positional_only:
             if not parameter.has_default:
                 self.problems.append(messages.not_by_name(where, parameter))
             return None
+        return self._chosen(where, parameter, found, asker, reader) if seed is ABSENT else Fixed(seed)
+
+    def _chosen(
+        self,
+        where: messages.Where,
+        parameter: Parameter,
+        found: Sequence[Provider],
+        asker: Owner | None,
+        reader: Provider | None,
+    ) -> Step | None:
         provider, *others = found
+        problem: Problem | None = None
         if others:
             if not self._dry or not messages.same_thing(found):  # check tells of duplicates once for all
                 self.problems.append(messages.ambiguous(where, parameter, found))
             return None
         if provider.permission is not None and not self._permitted(where, parameter, provider, reader or asker):
             return None
-        if asker is None and LIFETIMES[provider.scope] > LIFETIMES["app"]:
-            self.problems.append(messages.too_short(where, parameter, provider, reader))
+        if provider.scope == "call":
+            problem = self._out_of_unit(where, parameter, provider, reader)
+        elif asker is None and LIFETIMES[provider.scope] > LIFETIMES["app"]:
+            problem = messages.too_short(where, parameter, provider, reader)
+        if problem is not None:
+            self.problems.append(problem)
             return None
         return self.visit(provider, asker)
+
+    def _out_of_unit(
+        self, where: messages.Where, parameter: Parameter, provider: Provider, reader: Provider | None
+    ) -> Problem | None:
+        if reader is not None:
+            return None if reader.scope == "call" else messages.too_short(where, parameter, provider, reader)
+        return None if self.late or self._level is not None else messages.no_unit(where, parameter, provider)
+
+    def _seed(self, parameter: Parameter, found: Sequence[Provider], reader: Provider | None) -> object:
+        """Return what a unit of work was opened with; an override goes before it."""
+        if self._level is None or not self._level.unit.seeds or (reader is not None and reader.scope != "call"):
+            return ABSENT
+        if len(found) != 1:
+            return self._level.unit.seeds.get((parameter.type, parameter.named), ABSENT)
+        provider = found[0]
+        return (
+            ABSENT if provider in self._layers else self._level.unit.seeds.get((provider.type, provider.name), ABSENT)
+        )
 
     def _permitted(
         self, where: messages.Where, parameter: Parameter, provider: Provider, reader: Provider | Owner | None

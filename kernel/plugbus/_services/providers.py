@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ("LIFETIMES", "Lifetime", "Made", "Provider", "needs_loop", "open_async", "open_sync")
 
-Lifetime: TypeAlias = Literal["app", "plugin"]
-"""How long a service lives: as long as the container, or as long as the plugin that asked for it."""
+Lifetime: TypeAlias = Literal["app", "plugin", "call"]
+"""How long a service lives: as long as the container, as the plugin that asked for it, or for one unit of work."""
 
 Kind: TypeAlias = Literal["value", "sync", "async", "generator", "async generator"]
 Made: TypeAlias = tuple[object, Exit | None]
 
-LIFETIMES: Final[dict[str, int]] = {"app": 0, "plugin": 1}  # the longest first
+LIFETIMES: Final[dict[str, int]] = {"app": 0, "plugin": 1, "call": 2}  # the longest first
 
 
 @final
@@ -136,11 +136,15 @@ async def open_async(provider: Provider, arguments: dict[str, object]) -> Made:
     return (await made if inspect.iscoroutine(made) else made), None
 
 
-def needs_loop(provider: Provider, for_: str = "") -> ServiceError:
+def needs_loop(
+    provider: Provider,
+    for_: str = "",
+    hint: str = "use `await services.aget(...)` or `ainject`, or build it so before sync code asks",
+) -> ServiceError:
     """Tell that an async factory was asked for by sync code."""
     wanted = f", and {for_} needs it" if for_ and for_ != provider.label else ""
     return ServiceError(
         provider.label,
         f"its factory {provider.place} is async{wanted}",
-        "use `await services.aget(...)` or `ainject`, or build it so before sync code asks",
+        hint,
     )

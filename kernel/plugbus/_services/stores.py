@@ -20,6 +20,7 @@ from plugbus._threads import call_soon
 from plugbus.errors import ServiceError
 
 if TYPE_CHECKING:
+    from plugbus._services.homes import Home
     from plugbus.owner import Owner
 
 __all__ = ("ABSENT", "Claim", "Store", "Stores")
@@ -83,14 +84,15 @@ class Store:
 
     Attributes:
         owner: Whose they are, or None for the app's.
+        home: Where the sync ones of a unit of work are built; None for others, built where they are asked for.
         instances: What has been built, by provider.
         exits: Clean-up that is due, in the order of building.
     """
 
-    __slots__ = ("_claims", "_lock", "closed", "exits", "instances", "owner")
+    __slots__ = ("_claims", "_lock", "closed", "exits", "home", "instances", "owner")
 
-    def __init__(self, owner: Owner | None = None) -> None:
-        self.owner = owner
+    def __init__(self, owner: Owner | None = None, home: Home | None = None) -> None:
+        self.owner, self.home = owner, home
         self.instances: dict[Provider, Any] = {}
         self.exits: dict[Provider, Exit] = {}
         self.closed = False
@@ -121,7 +123,8 @@ class Store:
             ServiceError: If store or provider were closed meanwhile; the instance is the caller's to clean up.
         """
         with self._lock:
-            provider.stores.add(self)  # before the look, so that whoever closes the provider finds it here
+            if self.home is None:  # a unit of work that is under way keeps what it has, until its end
+                provider.stores.add(self)  # before the look, so that whoever closes the provider finds it here
             try:
                 self._refuse_late(provider)
             except ServiceError:
@@ -129,6 +132,7 @@ class Store:
                 raise
             self.instances[provider] = instance
             if exit_ is not None:
+                exit_.home = self.home
                 self.exits[provider] = exit_
 
     def end(self, provider: Provider, error: Exception | None) -> None:
@@ -161,6 +165,8 @@ class Store:
             gone = "its registration was taken out" if provider.closed else "the container is closed"
             if self.owner is not None and not provider.closed:
                 gone = f"{self.owner.id!r}, for whom it would be built, has left"
+            elif self.home is not None and not provider.closed:
+                gone = "the unit of work is over, or this part of it has failed"
             raise ServiceError(provider.label, gone, "ask for services before they are closed, and keep what you got")
 
 
