@@ -351,7 +351,7 @@ class Hanging(Plugin):
     async def on_ready(self):
         print("ready")
 
-Kernel(plugins=[Shop, Hanging, Database], drain_seconds=1).run(backend="BACKEND")
+Kernel(plugins=[Shop, Hanging, Database], drain_seconds=4).run(backend="BACKEND")
 print("after run")
 """
 HANGS = {
