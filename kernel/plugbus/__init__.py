@@ -66,6 +66,7 @@ from plugbus.lifecycle import (
 )
 from plugbus.log import Logger
 from plugbus.manifest import Manifest
+from plugbus.marks import Close, Marked, checks, mark, reads
 from plugbus.options import ABSENT, Breaker
 from plugbus.owner import Owner
 from plugbus.plugin import Plugin, PluginContext, provides
@@ -92,6 +93,7 @@ __all__ = (
     "Carried",
     "ChainContractError",
     "Clock",
+    "Close",
     "Closing",
     "Conflict",
     "Current",
@@ -127,6 +129,7 @@ __all__ = (
     "Logger",
     "Manifest",
     "ManifestError",
+    "Marked",
     "Named",
     "NamedEvent",
     "NextFn",
@@ -191,6 +194,7 @@ __all__ = (
     "acting_as",
     "answers",
     "carried",
+    "checks",
     "current",
     "declarations",
     "event",
@@ -198,8 +202,10 @@ __all__ = (
     "hookimpl",
     "hookspec",
     "listens",
+    "mark",
     "observes",
     "provides",
+    "reads",
     "replace",
     "resumed",
 )

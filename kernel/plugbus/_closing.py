@@ -32,24 +32,25 @@ class Closing:
 
     def __init__(self, close: Callable[[], object]) -> None:
         self._close: Callable[[], object] | None = close
-        self._disown: Callable[[], object] | None = None
+        self._disown: list[Callable[[], object]] = []
 
-    def owned_by(self, owner: Owner, *, what: str) -> None:
-        """Close with an owner, unless closed before."""
-        self._disown = owner.own(self.close, what=what)
+    def owned_by(self, owner: Owner, *, what: str, brings_work: bool = False) -> None:
+        """Close with an owner, unless closed before; if there are several, with the first that leaves."""
+        self._disown.append(owner.own(self.close, what=what, brings_work=brings_work))
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
         return self._close is None
 
-    def close(self) -> None:
-        """Run the function, the first time."""
+    def close(self) -> object:
+        """Run the function, the first time; return what it returns."""
         close, self._close = self._close, None
-        if close is not None:
-            close()
-            if self._disown is not None:
-                self._disown()
+        if close is None:
+            return None
+        for disown in self._disown:
+            disown()
+        return close()
 
     __call__ = close
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from inspect import isawaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, final, overload
 
 import anyio
 import anyio.lowlevel
@@ -38,6 +38,14 @@ __all__ = ("Owner",)
 R = TypeVar("R")
 
 HOST_ID = "host"
+
+
+class _Entry(NamedTuple):
+    """Something that is owned."""
+
+    what: str
+    close: Callable[[], object]
+    brings_work: bool
 
 
 class Home(Protocol):
@@ -106,7 +114,7 @@ class Owner:
         self.active = False
         self.gone = False
         self.threads = Threads(id, thread_limit)
-        self._closers: dict[int, tuple[str, Callable[[], object]]] = {}
+        self._closers: dict[int, _Entry] = {}
         self._lock = threading.Lock()
 
     @property
@@ -184,12 +192,14 @@ class Owner:
             raise PluginError(self.id, f"{what} was asked for, and it belongs to no kernel")
         return self._home
 
-    def own(self, close: Callable[[], object], *, what: str) -> Callable[[], None]:
+    def own(self, close: Callable[[], object], *, what: str, brings_work: bool = False) -> Callable[[], None]:
         """Have *close* called when the owner leaves, in reverse order of owning.
 
         Args:
             close: Called once without arguments; may return an awaitable.
             what: What is undone, in a few words, for the plugin's record.
+            brings_work: Undo it before the plugin's ``on_shutdown``, with its subscriptions, and not after it: for
+                what has others call the plugin, such as endpoints and jobs.
 
         Returns:
             A function that takes the entry out again, for what was closed earlier than its owner.
@@ -197,7 +207,7 @@ class Owner:
         Raises:
             PluginGoneError: If the owner has left already.
         """
-        entry = (what, close)
+        entry = _Entry(what, close, brings_work)
         with self._lock:
             if self.gone:
                 raise PluginGoneError(self.id, what)
@@ -222,7 +232,7 @@ class Owner:
     def owns(self) -> tuple[str, ...]:
         """What it owns at this moment, oldest first."""
         with self._lock:
-            return tuple(what for what, _ in self._closers.values())
+            return tuple(entry.what for entry in self._closers.values())
 
     async def aclose(self, timeout_seconds: float = 10.0) -> list[Exception]:
         """Undo everything, the newest first; one that fails or hangs never stops the rest.
@@ -233,20 +243,31 @@ class Owner:
         Returns:
             The failures, each with a note that says what was being undone.
         """
+        return await self._undo(self._take, timeout_seconds)
+
+    async def stop_work(self, timeout_seconds: float = 10.0) -> list[Exception]:
+        """Undo what brings work alone, likewise; the rest stays, and so does the owner."""
+        return await self._undo(self._take_work, timeout_seconds)
+
+    async def _undo(self, take: Callable[[], _Entry | None], timeout_seconds: float) -> list[Exception]:
         failures: list[Exception] = []
-        while (entry := self._take()) is not None:
-            what, close = entry
+        while (entry := take()) is not None:
             try:
-                await _close_in_time(close, timeout_seconds)
+                await _close_in_time(entry.close, timeout_seconds)
             except BaseException as error:  # noqa: BLE001 - collected and returned, so that the rest is undone too
                 if isinstance(error, anyio.get_cancelled_exc_class()):
                     await anyio.lowlevel.checkpoint_if_cancelled()  # ours is raised; a closer's own is its failure
                 failure = error if isinstance(error, Exception) else PluginError(self.id, f"{error!r} came out")
-                failure.add_note(f"while undoing {what!r} of {self.id!r}")
+                failure.add_note(f"while undoing {entry.what!r} of {self.id!r}")
                 failures.append(failure)
         return failures
 
-    def _take(self) -> tuple[str, Callable[[], object]] | None:
+    def _take_work(self) -> _Entry | None:
+        with self._lock:
+            newest = next((key for key in reversed(self._closers) if self._closers[key].brings_work), None)
+            return None if newest is None else self._closers.pop(newest)
+
+    def _take(self) -> _Entry | None:
         with self._lock:
             if self._closers:
                 return self._closers.popitem()[1]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, final, overload
 
 from plugbus._permits import checked_permission
 from plugbus.errors import ManifestError
 from plugbus.manifest import Manifest
+from plugbus.marks import note
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -29,7 +30,6 @@ __all__ = ("Plugin", "PluginContext", "Provided", "provides")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PROVIDES: Final = "__plugbus_provides__"
 Scope: TypeAlias = Literal["app", "plugin", "call"]
 Phase: TypeAlias = Literal["on_boot", "on_ready", "on_shutdown", "check_health"]
 
@@ -148,11 +148,10 @@ def provides(
     """
     checked_permission(permission)
 
-    def mark(function: F) -> F:
-        setattr(function, PROVIDES, Provided(name or function.__name__, scope, permission))
-        return function
+    def provide(function: F) -> F:
+        return note(function, Provided(name or function.__name__, scope, permission))
 
-    return mark if call is None else mark(call)
+    return provide if call is None else provide(call)
 
 
 @final

@@ -6,14 +6,14 @@ Owns what is declared; ``bus.py`` turns a declaration into a subscription.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from types import ModuleType
-from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, cast, final, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, cast, final, overload
 
 from typing_extensions import TypeVar, Unpack
 
 from plugbus._annotations import underlying
-from plugbus.errors import EventTypeError, SubscriptionError
+from plugbus.errors import EventTypeError
 from plugbus.events import Request
+from plugbus.marks import note, noted
 from plugbus.options import AnswerOptions, Kind, ListenOptions, ObserveOptions, Options, Target
 
 __all__ = (
@@ -36,8 +36,13 @@ Q = TypeVar("Q")
 E_contra = TypeVar("E_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True, default=E_contra)
 
-_ATTRIBUTE = "__plugbus_declared__"
-_Mark: TypeAlias = tuple[Kind, tuple[Target, ...], Options]
+
+class Subscribed(NamedTuple):
+    """What the decorators of subscribers note on a function."""
+
+    kind: Kind
+    events: tuple[Target, ...]
+    options: Options
 
 
 class NextFn(Protocol[E_contra, R_co]):
@@ -189,17 +194,7 @@ def _declaring(kind: Kind, events: Sequence[Target | Sequence[Target]], options:
         problem = f"was given to the decorator of a {kind} where event types, wire names or patterns go"
         raise EventTypeError(what, f"{problem}; use it with parentheses, as in @observes(OrderPlaced)")
 
-    def declare(call: F) -> F:
-        declared: list[_Mark] = getattr(call, "__dict__", {}).get(_ATTRIBUTE, [])
-        try:
-            setattr(call, _ATTRIBUTE, [*declared, (kind, targets, options)])
-        except (AttributeError, TypeError):
-            problem = f"it is a {type(call).__name__}, which a decorator cannot note anything on"
-            hint = "Decorate a function of your own, or subscribe it with bus.listen(), bus.observe() or bus.answer()."
-            raise SubscriptionError(label(call), problem, hint) from None
-        return call
-
-    return declare
+    return lambda call: note(call, Subscribed(kind, targets, options))
 
 
 def flatten(events: Sequence[Target | Sequence[Target]]) -> tuple[Target, ...]:
@@ -231,23 +226,10 @@ def declarations(obj: object) -> tuple[Declaration, ...]:
 
 def named_declarations(obj: object) -> Iterator[tuple[str, Declaration]]:
     """Do the same with the name of the attribute that each function is; its own name may be another."""
-    for name, raw in _members(obj).items():
-        marked = [raw, raw.__func__] if isinstance(raw, (staticmethod, classmethod)) else [raw]
-        marks: list[_Mark] = [mark for item in marked for mark in getattr(item, "__dict__", {}).get(_ATTRIBUTE, ())]
-        if marks:
-            call = getattr(obj, name)
-            yield from ((name, Declaration(kind, events, call, options)) for kind, events, options in marks)
-
-
-def _members(obj: object) -> dict[str, Any]:
-    if isinstance(obj, ModuleType):
-        own = obj.__name__
-        return {name: value for name, value in vars(obj).items() if getattr(value, "__module__", None) == own}
-    members: dict[str, Any] = {}
-    for base in reversed((obj if isinstance(obj, type) else type(obj)).__mro__):
-        members.update(vars(base))
-    members.update(getattr(obj, "__dict__", {}))
-    return members
+    for found in noted(obj):
+        if isinstance(found.mark, Subscribed):
+            kind, events, options = found.mark
+            yield found.attribute, Declaration(kind, events, found.call, options)
 
 
 def label(call: Any) -> str:

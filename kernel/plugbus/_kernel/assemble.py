@@ -20,7 +20,9 @@ from plugbus._kernel.targets import PHASES
 from plugbus._kernel.wiring import provide
 from plugbus.errors import PluginTimeoutError
 from plugbus.lifecycle import PluginState
-from plugbus.subscribers import declarations
+from plugbus.marks import Found, noted
+from plugbus.plugin import Provided
+from plugbus.subscribers import Declaration, Subscribed
 
 if TYPE_CHECKING:
     from plugbus._kernel.settings import Draft
@@ -80,7 +82,11 @@ class Assembler:
         self._wire(unit, build)
         if unit.steps.get("on_boot"):
             return False
-        self._subscribe(unit, self._take_parts(unit))
+        found = [each for each in noted(unit.body) if not isinstance(each.mark, Provided)]
+        if not all(isinstance(each.mark, Subscribed) for each in found):
+            return False
+        self._take_parts(unit)
+        self._subscribe(unit, found)
         self._activate(unit, started)
         return True
 
@@ -113,13 +119,16 @@ class Assembler:
         if definition.register is not None:
             await self._step(unit, "register", partial(definition.register, unit.context), deadline)
         parts = self._take_parts(unit)
-        built = [await self._part(unit, part) for part in parts]
-        for part in built:
-            await self._prebuild(unit, part)
-        await self._prebuild(unit, unit.body)
-        self._subscribe(unit, built)
+        holders = [unit.body, *[await self._part(unit, part) for part in parts]]
+        found = [each for holder in holders for each in noted(holder) if not isinstance(each.mark, Provided)]
+        await self._prebuild(unit, found)
+        self._subscribe(unit, found)
         for call in unit.steps.get("on_boot", ()):
             await self._step(unit, "on_boot", call, deadline)
+        marks = [each for each in found if not isinstance(each.mark, Subscribed)]
+        if marks:
+            unit.phase = "reading marks"
+            await unit.surroundings.marking.join(unit, marks)
         self._activate(unit, started)
 
     async def _step(self, unit: Unit, phase: str, call: Callable[..., Any], deadline: float) -> None:
@@ -173,18 +182,18 @@ class Assembler:
             provide(unit, service, getattr(built, service.attribute))
         return built
 
-    async def _prebuild(self, unit: Unit, holder: object) -> None:
-        """Build what the subscribers of a holder ask for; on the bus, it must be there already."""
+    async def _prebuild(self, unit: Unit, found: Iterable[Found]) -> None:
+        """Build what subscribers ask for; on the bus, it must be there already."""
         unit.phase = "subscribing"
-        for declared in declarations(holder):
-            call: Any = declared.call
-            await unit.services.ainject(call, given=0 if isinstance(call, type) else _GIVEN[declared.kind])
+        for mark, _, call in found:
+            if isinstance(mark, Subscribed):
+                await unit.services.ainject(call, given=0 if isinstance(call, type) else _GIVEN[mark.kind])
 
-    def _subscribe(self, unit: Unit, parts: Iterable[object]) -> None:
+    def _subscribe(self, unit: Unit, found: Iterable[Found]) -> None:
         unit.phase = "subscribing"
-        for holder in (unit.body, *parts):
-            for declared in declarations(holder):
-                unit.bus.subscribe(declared)
+        for mark, _, call in found:
+            if isinstance(mark, Subscribed):
+                unit.bus.subscribe(Declaration(mark.kind, mark.events, call, mark.options))
 
     def _activate(self, unit: Unit, started: float) -> None:
         """Let all its subscriptions hear at once: from now on it is ready."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from plugbus._errors.base import close_names
 from plugbus._kernel.hooks import hookspec_problems
+from plugbus._kernel.marking import unread
 from plugbus._kernel.misnamed import misnamed_steps
 from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.permitting import grant_problems
@@ -59,6 +60,7 @@ def _live(runtime: Runtime, preparation: Preparation) -> Iterator[Problem]:
     yield from runtime.bus.problems()
     yield from misspelt(runtime.bus.subscriptions(), runtime.bus.types(), runtime.units.values())
     yield from hookspec_problems(runtime.hooks)
+    yield from unread(runtime.marking.marked(), runtime.marking.kinds())
     yield from _forbidden_imports(runtime.units.values())
     yield from misnamed_steps(runtime.units.values())
 

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeAlias, final, get_args
+from typing import Any, Final, Literal, TypeAlias, final, get_args
 
 from pydantic import BaseModel
 
 from plugbus._annotations import UNRESOLVED, resolve, underlying
+from plugbus._chain.invoking import is_coroutine_callable
 from plugbus._kernel.hooks import hook_attributes
+from plugbus._kernel.targets import takes_self
 from plugbus.errors import ManifestError, PluginLoadError
 from plugbus.manifest import Manifest
-from plugbus.plugin import PROVIDES, Plugin, Provided, id_of_class
-from plugbus.subscribers import declarations
+from plugbus.marks import Checks, Found, noted
+from plugbus.plugin import Plugin, Provided, id_of_class
+from plugbus.subscribers import Subscribed, declarations
 
 __all__ = ("Definition", "Form", "Service", "define", "describe", "folder_of", "plugin_in", "services_of")
 
 Form: TypeAlias = Literal["class", "instance", "module"]
+_OWN: Final = (Provided, Subscribed)  # marks that the kernel itself reads
 
 
 @final
@@ -60,6 +64,7 @@ class Definition:
         events: Event types it brings along.
         hookspecs: Hook specifications it brings along.
         services: What it and its parts provide.
+        marks: What else is noted on their functions, each with what it is written in.
         register: The function of a module that is handed the context.
         dynamic: Whether it may provide services that nobody can know of before it runs.
     """
@@ -73,6 +78,7 @@ class Definition:
     events: tuple[type, ...]
     hookspecs: object | None
     services: tuple[Service, ...]
+    marks: tuple[tuple[Any, Found], ...]
     register: Callable[..., Any] | None
     dynamic: bool
 
@@ -103,6 +109,7 @@ def define(target: object, written: Manifest | None = None) -> Definition:
     settings = getattr(target, "Settings", None)
     register = getattr(target, "register", None) if form == "module" else None
     parts = tuple(getattr(target, "parts", ()))
+    found = [(holder, _looked_at(holder)) for holder in (target, *parts)]
     return Definition(
         manifest=manifest,
         form=form,
@@ -112,10 +119,21 @@ def define(target: object, written: Manifest | None = None) -> Definition:
         parts=parts,
         events=tuple(getattr(target, "events", ())),
         hookspecs=getattr(target, "hookspecs", None),
-        services=tuple(service for holder in (target, *parts) for service in services_of(holder)),
+        services=tuple(service for holder, marks in found for service in services_in(holder, marks)),
+        marks=tuple((holder, each) for holder, marks in found for each in marks if not isinstance(each.mark, _OWN)),
         register=register,
         dynamic=register is not None or hasattr(target, "plugbus_boot"),
     )
+
+
+def _looked_at(holder: object) -> tuple[Found, ...]:
+    """Find what is noted on the functions of a holder; a check of marks runs before its class is built."""
+    found = tuple(noted(holder))
+    for mark, attribute, call in found:
+        if isinstance(mark, Checks) and (takes_self(holder, attribute) or is_coroutine_callable(call)):
+            problem = f"{attribute} is marked with @checks, which runs before anything is built or waited for"
+            raise PluginLoadError(describe(holder), f"{problem}; make it a @staticmethod or a @classmethod, not async")
+    return found
 
 
 def _form(target: object) -> Form:
@@ -206,24 +224,14 @@ def services_of(target: object) -> Iterator[Service]:
     Raises:
         PluginLoadError: If one does not say the type of what it provides.
     """
-    for name, raw in _members(target).items():
-        function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
-        provided = getattr(function, "__dict__", {}).get(PROVIDES)
-        if isinstance(provided, Provided):
-            yield Service(target, name, _returned(target, getattr(target, name)), provided)
+    yield from services_in(target, noted(target))
 
 
-def _members(target: object) -> dict[str, Any]:
-    if isinstance(target, ModuleType):
-        own = target.__name__
-        return {name: value for name, value in vars(target).items() if getattr(value, "__module__", "") == own}
-    members: dict[str, Any] = {}
-    for base in reversed((target if isinstance(target, type) else type(target)).__mro__):
-        if base not in (object, Plugin):
-            members.update(vars(base))
-    if not isinstance(target, type):
-        members.update(getattr(target, "__dict__", {}))
-    return members
+def services_in(holder: object, found: Iterable[Found]) -> Iterator[Service]:
+    """Do the same with marks that were found already."""
+    for mark, attribute, call in found:
+        if isinstance(mark, Provided):
+            yield Service(holder, attribute, _returned(holder, call), mark)
 
 
 def _returned(target: object, call: Callable[..., Any]) -> Any:

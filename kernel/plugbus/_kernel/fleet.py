@@ -171,6 +171,8 @@ class Fleet:
         unit.state = PluginState.STOPPING
         self._around.bus.retire(unit.owner)
         failures: list[Exception] = []
+        with anyio.CancelScope(shield=True):
+            failures += await unit.owner.stop_work(seconds)
         for call in reversed(unit.steps.get("on_shutdown", [])):
             try:
                 with anyio.CancelScope(shield=True):

@@ -17,12 +17,14 @@ from plugbus._errors.base import close_names
 from plugbus._kernel.config import Allowed, Config, ConfigSource, read_config, read_grants
 from plugbus._kernel.discovery import Source, discover, refused
 from plugbus._kernel.loading import Roll, find_events, missing_enabled
+from plugbus._kernel.marking import check_marks
 from plugbus._kernel.permitting import Permitting, permit_problems
 from plugbus._kernel.resolve import resolve
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes, wiring_problems
-from plugbus.errors import PluginBootError, Problem, WiringError
+from plugbus.errors import KernelStartError, Problem, WiringError
 from plugbus.lifecycle import PluginState
+from plugbus.log import plugin_logger
 
 __all__ = ("KernelOptions", "Preparation", "Read", "read", "required_problems", "several")
 
@@ -112,6 +114,7 @@ class Preparation:
     ) -> None:
         self._around, self._units, self._settings_types, self._allow = around, units, settings_types, allow
         self.problems: list[Problem] = []
+        self._marks: list[Problem] = []
 
     @property
     def config(self) -> Config:
@@ -167,15 +170,31 @@ class Preparation:
                 problems.setdefault(unit.id, []).extend(denied)
         for unit in ordered:
             if unit.id in problems:
-                _fail_wiring(unit, problems[unit.id])
+                _refuse(unit, "its wiring does not fit", problems[unit.id])
+        self._marks = check_marks(
+            [unit for unit in ordered if unit.state is PluginState.RESOLVED], self._around.marking
+        )
+        self.problems += self._marks
         return ordered
 
+    def insist(self, units: Sequence[Unit], *, starting: bool) -> None:
+        """Stop where a check of marks says so: the whole start, or else the plugins that were to boot now.
 
-def _fail_wiring(unit: Unit, problems: Sequence[Problem]) -> None:
-    unit.state = PluginState.FAILED
-    unit.reason = f"its wiring does not fit: {'; '.join(map(str, problems))}"
-    unit.error = PluginBootError(unit.id, unit.reason)
-    unit.error.__cause__ = WiringError(problems)
+        Raises:
+            KernelStartError: If it was a start; with all that is wrong.
+        """
+        for problem in self._marks:
+            if not problem.fatal:
+                plugin_logger("host").warning("a check of marks found something", problem=str(problem))
+        broken = [problem for problem in self._marks if problem.fatal]
+        if broken and starting:
+            raise KernelStartError(broken)
+        for unit in units if broken else ():
+            _refuse(unit, "marks were found wrong", broken)
+
+
+def _refuse(unit: Unit, what: str, problems: Sequence[Problem]) -> None:
+    unit.refuse(f"{what}: {'; '.join(map(str, problems))}", WiringError(problems))
 
 
 def required_problems(required: Sequence[str], units: Mapping[str, Unit]) -> list[Problem]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 from plugbus._kernel.hooks import Registry, hookspec_problems
 from plugbus._kernel.loading import load_all
+from plugbus._kernel.marking import Marking, marked_of, readers_of, unread
 from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.preparing import Preparation, Read
 from plugbus._kernel.targets import takes_self
@@ -51,7 +52,14 @@ class Rehearsal:
         self._hooks.adopt_specs(runtime.hooks)
         runtime.provide_clock()
         around = Surroundings(
-            self._bus, runtime.services, self._hooks, found.config, found.environ, found.permitting, runtime.make_tasks
+            self._bus,
+            runtime.services,
+            self._hooks,
+            found.config,
+            found.environ,
+            found.permitting,
+            Marking(),
+            runtime.make_tasks,
         )
         self.units: dict[str, Unit] = {}
         self._preparation = Preparation(around, self.units, runtime.settings_types, found.allow)
@@ -83,6 +91,8 @@ class Rehearsal:
         types = [*self._bus.types(), *self._runtime.bus.types(), *self._declared()]
         yield from misspelt(ours, types, self.units.values())
         yield from hookspec_problems(self._hooks)
+        kinds = tuple(kind for unit in self.ordered for kind in readers_of(unit))
+        yield from unread((found for unit in self.ordered for found in marked_of(unit)), kinds)
 
     def _declared(self) -> Iterator[EventType]:
         for unit in self.ordered:

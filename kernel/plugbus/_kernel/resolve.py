@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, final
 
 from plugbus._errors.base import close_names
 from plugbus._kernel.intercepting import interception
-from plugbus._kernel.targets import provider_of
+from plugbus._kernel.targets import called_by_others, provider_of
+from plugbus._services.annotations import BY_NAME
+from plugbus._services.keys import label
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import Requirement, plugin_key
+from plugbus.marks import Reads
 
 if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
@@ -33,6 +36,7 @@ class Index:
         self._provided: dict[str, Unit] = {}
         self._services: dict[tuple[Any, str | None], Unit] = {}
         self._names: dict[str, Unit] = {}
+        self.readers: list[tuple[type, Unit]] = []
         for unit in units:
             self.by_key[unit.key] = unit
             if unit.loaded is not None:
@@ -41,6 +45,7 @@ class Index:
     def _take_in(self, unit: Unit) -> None:
         for name in unit.definition.manifest.provides:
             self._provided.setdefault(plugin_key(name), unit)
+        self.readers += [(found.mark.kind, unit) for _, found in unit.definition.marks if isinstance(found.mark, Reads)]
         for service in unit.definition.services:
             name = service.provided.name
             self._provided.setdefault(plugin_key(name), unit)
@@ -84,6 +89,8 @@ def resolve(new: Sequence[Unit], known: Mapping[str, Unit], services: Services, 
         _connect(unit, index, version)
         if index.has_services:
             _connect_services(unit, index, services)
+        if unit.definition.marks:
+            _connect_marks(unit, index)
     _put_first([unit for unit in new if unit.state is PluginState.DISCOVERED])
     ordered = _ordered([unit for unit in new if unit.state is PluginState.DISCOVERED])
     for unit in ordered:
@@ -121,7 +128,15 @@ def _connect_services(unit: Unit, index: Index, services: Services) -> None:
         if provider is None or provider is unit:
             continue
         edges = unit.follows if parameter.has_default or parameter.optional else unit.needs
-        edges.setdefault(provider, f"uses its service {parameter.name}")
+        edges.setdefault(provider, f"uses its service {parameter.name or label(parameter.type)}")
+
+
+def _connect_marks(unit: Unit, index: Index) -> None:
+    """Have whoever reads a plugin's marks boot before it, if that can be."""
+    for kind, reader in index.readers:
+        for _, found in unit.definition.marks:
+            if reader is not unit and isinstance(found.mark, kind):
+                unit.follows.setdefault(reader, f"is read by it: {type(found.mark).__qualname__}")
 
 
 def _wanted(unit: Unit, services: Services) -> Iterator[Parameter]:
@@ -129,6 +144,10 @@ def _wanted(unit: Unit, services: Services) -> Iterator[Parameter]:
         yield from services.parameters(target.call, target.given)
     for service in unit.definition.services:
         yield from services.parameters(provider_of(service), 0)
+    for target in called_by_others(unit.definition):
+        for parameter in services.parameters(target.call, target.given):
+            # An argument that is called as a service is, is none.
+            yield parameter if parameter.type is BY_NAME else parameter._replace(name="")
 
 
 def _put_first(units: Sequence[Unit]) -> None:

@@ -21,6 +21,7 @@ from plugbus._kernel.discovery import source_of
 from plugbus._kernel.fleet import Fleet
 from plugbus._kernel.hooks import Registry
 from plugbus._kernel.loading import load_all_in_threads
+from plugbus._kernel.marking import Marking
 from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import KernelOptions, Preparation, Read, read, required_problems
 from plugbus._kernel.resolve import dependents, leaving
@@ -60,6 +61,7 @@ class Runtime:
         self.services = Services(owner=self.host)
         self.bus = EventBus(checked=options.checked, services=self.services, owner=self.host)
         self.hooks = Registry()
+        self.marking = Marking()
         self.units: dict[str, Unit] = {}
         self.required: tuple[str, ...] = options.required
         self.fleet: Fleet | None = None
@@ -116,7 +118,14 @@ class Runtime:
         """Return what all plugins share, once the configuration is read."""
         self.provide_clock()
         return Surroundings(
-            self.bus, self.services, self.hooks, found.config, found.environ, found.permitting, self.make_tasks
+            self.bus,
+            self.services,
+            self.hooks,
+            found.config,
+            found.environ,
+            found.permitting,
+            self.marking,
+            self.make_tasks,
         )
 
     def provide_clock(self) -> None:
@@ -147,16 +156,18 @@ class Runtime:
             prepare.enter(absent)
             for problem in grant_problems(found.permitting, self.units):
                 self.host.log.warning("a grant has no effect", problem=str(problem))
-            await self._boot(entered)
+            await self._boot(entered, starting=True)
             self._insist()
         await fleet.announce_ready(tuple(self.units.values()))
         self._insist()
         await fleet.announce(KernelReady(plugins=tuple(unit.id for unit in fleet.ready)))
 
-    async def _boot(self, entered: Sequence[Unit]) -> None:
+    async def _boot(self, entered: Sequence[Unit], *, starting: bool = False) -> None:
         prepare, fleet = self._running()
         try:
-            await fleet.boot(prepare.resolve(entered))
+            ordered = prepare.resolve(entered)
+            prepare.insist(ordered, starting=starting)
+            await fleet.boot(ordered)
         finally:
             await fleet.clear(entered)
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
+from plugbus.marks import Checks, Reads
 from plugbus.plugin import Phase
 from plugbus.subscribers import Listener, named_declarations
 
 if TYPE_CHECKING:
     from plugbus._kernel.definition import Definition, Service
 
-__all__ = ("PHASES", "Target", "provider_of", "takes_self", "targets_of")
+__all__ = ("PHASES", "Target", "called_by_others", "provider_of", "takes_self", "targets_of")
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 _GIVEN: Final = {"listener": 2, "handler": 1, "observer": 1}
@@ -43,6 +44,7 @@ def targets_of(definition: Definition) -> Iterator[Target]:
         yield from _steps(definition.target)
         for holder in holders:
             yield from _subscribers(holder)
+        yield from _readers(definition)
 
 
 def _steps(holder: object) -> Iterator[Target]:
@@ -60,6 +62,19 @@ def _subscribers(holder: object) -> Iterator[Target]:
             yield Target(name, call, 0)
         elif not isinstance(call, Listener):
             yield Target(name, call, _GIVEN[declared.kind] + takes_self(holder, attribute), in_unit=True)
+
+
+def _readers(definition: Definition) -> Iterator[Target]:
+    for holder, (mark, attribute, call) in definition.marks:
+        if isinstance(mark, Reads):
+            yield Target(getattr(call, "__qualname__", attribute), call, 1 + takes_self(holder, attribute))
+
+
+def called_by_others(definition: Definition) -> Iterator[Target]:
+    """List the marked functions, some of whose parameters may be services, and others arguments."""
+    for holder, (mark, attribute, call) in definition.marks:
+        if not isinstance(mark, (Reads, Checks)):
+            yield Target(attribute, call, int(takes_self(holder, attribute)))
 
 
 def takes_self(holder: object, attribute: str) -> bool:

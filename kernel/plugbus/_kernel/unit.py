@@ -14,7 +14,7 @@ from plugbus._kernel.definition import folder_of
 from plugbus._kernel.settings import Draft
 from plugbus._kernel.sources import settings_sources
 from plugbus._kernel.targets import Target, targets_of
-from plugbus.errors import PluginError, PluginGoneError
+from plugbus.errors import PluginBootError, PluginError, PluginGoneError
 from plugbus.lifecycle import PluginState
 from plugbus.log import Logger, plugin_logger
 from plugbus.manifest import plugin_key
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from plugbus._kernel.definition import Definition
     from plugbus._kernel.discovery import Loaded, Source
     from plugbus._kernel.hooks import Registry
+    from plugbus._kernel.marking import Marking
     from plugbus._kernel.permitting import Permitting
     from plugbus.bus import EventBus
     from plugbus.manifest import Manifest
@@ -52,6 +53,7 @@ class Surroundings:
     config: Config
     environ: Mapping[str, str] = field(repr=False)  # may hold secrets
     permitting: Permitting
+    marking: Marking
     make_tasks: Callable[[Unit], Tasks]
     changed: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     """What was configured while the kernel runs and nobody keeps, by the plugins' keys."""
@@ -192,6 +194,13 @@ class Unit:
             home=self,
             grants=self.surroundings.permitting.for_plugin(self.id),
         )
+
+    def refuse(self, reason: str, cause: BaseException) -> None:
+        """Note that it fails before anything of it was built."""
+        self.state = PluginState.FAILED
+        self.reason = reason
+        self.error = PluginBootError(self.id, reason)
+        self.error.__cause__ = cause
 
     def forget(self) -> None:
         """Let go of the modules that were imported for it alone."""
