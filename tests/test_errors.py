@@ -49,6 +49,7 @@ from plugbus.errors import (
     UnknownEventError,
     Veto,
     WiringError,
+    WorkerProcessError,
 )
 
 MISSING = Problem("Audit(db)", "no service provides Database", "register one")
@@ -135,6 +136,11 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         BreakerOpenError("notify", "mail", 12.5),
         {"subscriber": "notify", "plugin": "mail", "retry_after_seconds": 12.5},
         ("breaker of 'notify' of plugin 'mail' is open", "in 12.5 s"),
+    ),
+    (
+        WorkerProcessError("order.placed", "draw", "invoices", -9),
+        {"event": "order.placed", "subscriber": "draw", "plugin": "invoices", "exit_status": -9},
+        ("'draw' of plugin 'invoices' lost its worker process", "SIGKILL (exit status -9)", "out of memory"),
     ),
     (
         StreamOverflowError("order.*", 10),
@@ -301,6 +307,7 @@ def test_subclass_with_its_own_constructor_pickles() -> None:
         (UnknownEventError("x"), "declare the type"),
         (PluginNotFoundError("x"), "lists those that are"),
         (PermissionDeniedError("x", "use", "database"), "permissions=[...]"),
+        (WorkerProcessError("x", "draw", "y", 3), "'x': exit status 3."),
         (EmitCancelled(), "the emit was cancelled"),
         (Problem("", "no place"), "no place"),
         (Problem("here", "no hint"), "here: no hint"),

@@ -46,6 +46,7 @@ from plugbus.errors import (
     UnknownEventError,
     Veto,
     WiringError,
+    WorkerProcessError,
 )
 from plugbus.event_types import EventType, event, event_type
 from plugbus.events import Event, NamedEvent, Request, replace
@@ -191,6 +192,7 @@ __all__ = (
     "Veto",
     "Watched",
     "WiringError",
+    "WorkerProcessError",
     "acting_as",
     "answers",
     "carried",

@@ -115,10 +115,10 @@ class Threads:
         if self.abandoned >= self.limit:
             raise self.stuck_error()
         if not route:
-            return route, self._own_limiter()
+            return route, self.limiter()
         held = [stage.threads for stage in route if stage.active and stage.threads is not None]
         if not held:
-            return (), self._own_limiter()
+            return (), self.limiter()
         if len(held) >= MAX_NESTED_HOPS and most_visited(route) >= MAX_NESTED_HOPS:
             raise EmitLoopError(tuple(dict.fromkeys(event_type(stage.event).name for stage in route)))
         return route, self._limiter(held)
@@ -126,7 +126,7 @@ class Threads:
     def _limiter(self, held: list[Threads]) -> anyio.CapacityLimiter:
         """Return the limiter of an emit that holds permits: it takes no second one here, and waits for none."""
         if self not in held:
-            own = self._own_limiter()
+            own = self.limiter()
             if own.available_tokens >= 1:
                 return own
         limiter = _unlimited.get(None)
@@ -135,7 +135,8 @@ class Threads:
             _unlimited.set(limiter)
         return limiter
 
-    def _own_limiter(self) -> anyio.CapacityLimiter:
+    def limiter(self) -> anyio.CapacityLimiter:
+        """Return the permits of this plugin, for the event loop that runs here."""
         limiters = _limiters.get(None)
         if limiters is None:
             limiters = WeakKeyDictionary()

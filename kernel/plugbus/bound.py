@@ -26,7 +26,7 @@ from plugbus._chain.invoking import (
 from plugbus._chain.links import here
 from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError, SubscriptionError
 from plugbus.event_types import event, event_type
-from plugbus.options import Options
+from plugbus.options import OUTSIDE, Options
 from plugbus.subscribers import label
 
 if TYPE_CHECKING:
@@ -97,6 +97,9 @@ class Bound(Generic[R]):
         self._services, self._options = home.services, options
         self._core = home.bus._core  # noqa: SLF001 - it shares clock and bridge with the chains
         options.check(self.name, "handler")
+        if options.run_in in OUTSIDE:
+            problem = f"run_in={options.run_in!r} is for handlers and observers"
+            raise SubscriptionError(self.name, problem, "Use run_in='thread'.")
         if not callable(function):
             raise SubscriptionError(self.name, f"{function!r} is not callable")
         refuse_generator(self.name, function)

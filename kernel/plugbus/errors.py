@@ -26,6 +26,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
     |-- ListenerTimeoutError
     |-- BreakerOpenError
     |-- StreamOverflowError
+    |-- WorkerProcessError
     |-- PermissionDeniedError
     |-- WiringError                  wiring and starting
     |-- ServiceError
@@ -83,6 +84,7 @@ from plugbus._errors.running import (
     PermissionDeniedError,
     StreamOverflowError,
     SyncEmitError,
+    WorkerProcessError,
 )
 
 __all__ = (
@@ -124,6 +126,7 @@ __all__ = (
     "UnknownEventError",
     "Veto",
     "WiringError",
+    "WorkerProcessError",
 )
 
 # One public path each: tracebacks, logs and pickles name plugbus.errors, wherever the class is written.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from plugbus._chain.order import meant_by
 from plugbus.errors import Problem
-from plugbus.options import ABSENT
+from plugbus.options import ABSENT, OUTSIDE
 
 if TYPE_CHECKING:
     from plugbus._chain.order import Roles
@@ -115,7 +115,7 @@ def _step(position: int, subscription: Subscription, reason: str) -> PlanStep:
         name=subscription.name,
         plugin=subscription.plugin,
         reason=reason,
-        runs="loop" if subscription.acall else options.run_in or "thread",
+        runs="loop" if subscription.acall and options.run_in not in OUTSIDE else options.run_in or "thread",
         policies=tuple(_policies(subscription)),
         filters=tuple(_filters(subscription)),
     )

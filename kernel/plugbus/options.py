@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, final
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, final, get_args
 
 from typing_extensions import Unpack
 
@@ -30,7 +31,7 @@ __all__ = (
 )
 
 Kind: TypeAlias = Literal["listener", "handler", "observer"]
-RunIn: TypeAlias = Literal["loop", "thread", "caller"]
+RunIn: TypeAlias = Literal["loop", "thread", "caller", "process", "interpreter"]
 Target: TypeAlias = type | str
 Reference: TypeAlias = str | Callable[..., Any]
 ErrorPolicy: TypeAlias = Literal["raise", "skip", "log"]
@@ -44,6 +45,9 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+OUTSIDE: Final = ("process", "interpreter")
+"""Where nothing of this interpreter is at hand."""
+FIRST_WITH_INTERPRETERS: Final = (3, 14)
 
 
 @final
@@ -155,14 +159,23 @@ class Options(NamedTuple):
             raise SubscriptionError(
                 subscriber, f"on_error={self.on_error!r} does not go with {_article(kind)}", f"Use one of {policies}."
             )
-        if self.run_in not in (None, "loop", "thread", "caller"):
-            raise SubscriptionError(
-                subscriber, f"run_in={self.run_in!r} is not known", "Use 'loop', 'thread' or 'caller'."
-            )
+        self._check_place(subscriber, kind)
         if self.timeout_seconds is not None and not self.timeout_seconds > 0:
             raise SubscriptionError(subscriber, f"timeout_seconds={self.timeout_seconds!r} is not above zero")
-        if self.run_in == "caller" and self.timeout_seconds is not None:
-            raise SubscriptionError(subscriber, "run_in='caller' cannot be given a time limit", "Use run_in='thread'.")
+
+    def _check_place(self, subscriber: str, kind: Kind) -> None:
+        if self.run_in not in (None, *get_args(RunIn)):
+            places = ", ".join(map(repr, get_args(RunIn)))
+            raise SubscriptionError(subscriber, f"run_in={self.run_in!r} is not known", f"There are {places}.")
+        if self.run_in in ("caller", "interpreter") and self.timeout_seconds is not None:
+            hint = "Use run_in='thread', or 'process', which can be ended."
+            raise SubscriptionError(subscriber, f"run_in={self.run_in!r} cannot be given a time limit", hint)
+        if self.run_in in OUTSIDE and kind == "listener":
+            problem = f"run_in={self.run_in!r} is for handlers and observers; a listener's next_fn stays here"
+            raise SubscriptionError(subscriber, problem, "Use run_in='thread'.")
+        if self.run_in == "interpreter" and sys.version_info < FIRST_WITH_INTERPRETERS:
+            problem = f"run_in='interpreter' needs Python 3.14, and this is {sys.version_info[0]}.{sys.version_info[1]}"
+            raise SubscriptionError(subscriber, problem, "Use run_in='process'.")
 
     def _check_filters(self, subscriber: str) -> None:
         if not isinstance(self.key, Hashable):

@@ -20,6 +20,7 @@ from plugbus import (
     Owner,
     PlugbusError,
     PluginGoneError,
+    Request,
     SubscriptionError,
     answers,
     declarations,
@@ -620,3 +621,17 @@ def test_what_the_host_registers_belongs_to_the_host(bus: EventBus) -> None:
 def test_errors_of_registering_are_errors_of_plugbus() -> None:
     assert issubclass(SubscriptionError, PlugbusError)
     assert issubclass(EventTypeError, PlugbusError)
+
+
+def test_a_request_that_is_answered_with_anything_takes_any_annotation() -> None:
+    """``Any`` is a class since Python 3.11, and nothing is a subclass of it."""
+
+    class Whatever(Request[Any]): ...
+
+    def answer(request: Whatever) -> int:
+        return 1
+
+    bus = EventBus()
+    bus.answer(Whatever, answer)
+
+    assert bus.call(Whatever()) == 1

@@ -89,7 +89,8 @@ class Subscribing(BusState):
         Args:
             events: As :meth:`listen` takes them.
             observer: A function ``(event)``.
-            **options: As :meth:`listen` takes them, with ``run_in="caller"`` for one that is quick, ``on_error``
+            **options: As :meth:`listen` takes them, with ``run_in="caller"`` for one that is quick, ``"process"`` for
+                one that runs in a worker process and ``"interpreter"`` in a subinterpreter (Python 3.14), ``on_error``
                 (``"log"``, or ``"raise"`` to fail the emit after all observers ran) and ``inside`` (told at the
                 bottom of the chain, so that listeners see what it does).
 
@@ -128,7 +129,8 @@ class Subscribing(BusState):
         Args:
             request: The request type.
             handler: A function ``(request)``.
-            **options: ``key`` (answer only requests with this key value), ``run_in``, ``timeout_seconds``,
+            **options: ``key`` (answer only requests with this key value), ``run_in`` (as :meth:`observe` takes it;
+                one in a worker process may raise :class:`WorkerProcessError`), ``timeout_seconds``,
                 ``breaker``, ``name``.
 
         Raises:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from plugbus._chain.shelves import Shelves
 from plugbus.errors import SubscriptionError
+from plugbus.options import OUTSIDE
 from plugbus.subscribers import label
 from plugbus.subscription import Subscription
 
@@ -122,6 +123,10 @@ class Book:
         self._edges += edges
         self._disown[subscription.sequence] = disown
         self._owned.setdefault(subscription.owner, {})[subscription.name] = subscription
+        if subscription.options.run_in in OUTSIDE:
+            from plugbus._workers.placing import enter  # and pickle, for those who ask for it
+
+            enter(subscription)
 
     def remove(self, subscription: Subscription) -> None:
         """Strike a subscription out."""
@@ -133,3 +138,7 @@ class Book:
         del owned[subscription.name]
         if not owned:
             del self._owned[subscription.owner]
+        if subscription.options.run_in in OUTSIDE:
+            from plugbus._workers.placing import leave
+
+            leave(subscription)

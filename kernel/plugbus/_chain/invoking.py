@@ -17,6 +17,7 @@ from plugbus._annotations import underlying
 from plugbus._chain import policies
 from plugbus._chain.links import Link
 from plugbus.errors import SubscriptionError
+from plugbus.options import OUTSIDE
 
 if TYPE_CHECKING:
     from plugbus._chain.breaking import BreakerState
@@ -55,7 +56,7 @@ def check_place(name: str, run_in: RunIn | None, *, has_sync: bool, has_async: b
     """Refuse a place where it cannot run."""
     if run_in == "loop" and not has_async:
         raise SubscriptionError(name, "run_in='loop' needs an async function", "Make it async, or use run_in='caller'.")
-    if run_in in ("thread", "caller") and not has_sync:
+    if run_in in ("thread", "caller", *OUTSIDE) and not has_sync:
         raise SubscriptionError(name, f"run_in={run_in!r} needs a sync function")
 
 

@@ -12,6 +12,7 @@ from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
 from plugbus._chain.invoking import check_place, is_coroutine_callable, refuse_generator
 from plugbus._chain.views import is_view, viewing
 from plugbus.errors import SubscriptionError
+from plugbus.options import OUTSIDE
 from plugbus.subscribers import Listener, label, parts_of
 
 if TYPE_CHECKING:
@@ -58,10 +59,15 @@ def prepare(  # noqa: PLR0917 - called from one place
     if not callable(call):
         raise SubscriptionError(name, f"{call!r} is not callable")
     annotation = _check_signature(call, kind, name, known)
-    ready = _injected(call, kind, name, owner, services)
-    is_async = is_coroutine_callable(ready)
     view = annotation if kind == "observer" and is_view(annotation, known) else None
-    if view is not None:
+    outside = options.run_in in OUTSIDE
+    if outside:
+        from plugbus._workers.placing import check_outside  # and pickle, for those who ask for it
+
+        check_outside(name, call, [item.cls for item in known] if view is None else [view], options.run_in)
+    ready = call if outside else _injected(call, kind, name, owner, services)
+    is_async = is_coroutine_callable(ready)
+    if view is not None and not outside:
         ready = viewing(ready, view, is_async=is_async)
     _check_place(name, options, has_sync=not is_async, has_async=is_async, kind=kind)
     if is_async:
@@ -137,7 +143,9 @@ def _check_signature(call: Call, kind: Kind, name: str, known: Sequence[EventTyp
 
 def _check_result(name: str, declared: EventType, annotation: Any) -> None:
     wanted = declared.result
-    if annotation in (inspect.Signature.empty, Any) or not (isinstance(wanted, type) and isinstance(annotation, type)):
+    if wanted is Any or annotation in (inspect.Signature.empty, Any):  # a class of its own, from Python 3.11 on
+        return
+    if not (isinstance(wanted, type) and isinstance(annotation, type)):
         return
     if not issubclass(annotation, wanted):
         raise SubscriptionError(

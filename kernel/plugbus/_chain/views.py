@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from plugbus.event_types import EventType
     from plugbus.subscription import Subscription
 
-__all__ = ("is_view", "plain", "view_problem", "viewing")
+__all__ = ("is_view", "plain", "view_of", "view_problem", "viewing")
 
 
 def is_view(annotation: Any, known: Sequence[EventType]) -> bool:
@@ -33,17 +33,19 @@ def is_view(annotation: Any, known: Sequence[EventType]) -> bool:
 def viewing(call: Callable[..., Any], model: type[BaseModel], *, is_async: bool) -> Callable[..., Any]:
     """Hand an observer the view that it asks for."""
 
-    def view(event: Any) -> Any:
-        if isinstance(event, model):
-            return event
-        if model is NamedEvent:
-            return NamedEvent(event_type(type(event)).name, plain(event))
-        return model.model_validate(event.data if isinstance(event, NamedEvent) else plain(event))
-
     async def acall(event: Any) -> Any:
-        return await call(view(event))
+        return await call(view_of(event, model))
 
-    return acall if is_async else lambda event: call(view(event))
+    return acall if is_async else lambda event: call(view_of(event, model))
+
+
+def view_of(event: Any, model: type[BaseModel]) -> Any:
+    """Return an event as an observer wants to see it."""
+    if isinstance(event, model):
+        return event
+    if model is NamedEvent:
+        return NamedEvent(event_type(type(event)).name, plain(event))
+    return model.model_validate(event.data if isinstance(event, NamedEvent) else plain(event))
 
 
 def plain(event: object) -> Any:

@@ -14,6 +14,7 @@ __all__ = (
     "PermissionDeniedError",
     "StreamOverflowError",
     "SyncEmitError",
+    "WorkerProcessError",
 )
 
 
@@ -134,6 +135,37 @@ class ListenerTimeoutError(PlugbusError):
         who = f"{self.subscriber!r} of plugin {self.plugin!r}"
         what = f"{who} was still running after {self.seconds:g} s, on event {self.event!r}."
         return what, "allow more with timeout_seconds=..., or make the slow part quicker."
+
+
+class WorkerProcessError(PlugbusError):
+    """The worker process of a subscriber ended before it answered; a new one takes the next event.
+
+    Args:
+        event: Name of the event.
+        subscriber: The handler or observer.
+        plugin: Id of its plugin.
+        exit_status: Of the process; below zero, the signal that ended it.
+
+    Example:
+        >>> print(WorkerProcessError("order.placed", "draw", "invoices", -9))
+        'draw' of plugin 'invoices' lost its worker process on event 'order.placed': SIGKILL (exit status -9).
+        Hint: -9 is often the system out of memory, -11 a crash in C code; it may have done part of its work.
+    """
+
+    def __init__(self, event: str, subscriber: str, plugin: str, exit_status: int) -> None:
+        super().__init__(event, subscriber, plugin, exit_status)
+        self.event, self.subscriber, self.plugin, self.exit_status = event, subscriber, plugin, exit_status
+
+    def _parts(self) -> tuple[str, str]:
+        from signal import Signals  # only for those who read it
+
+        try:
+            ended = f"{Signals(-self.exit_status).name} (exit status {self.exit_status})"
+        except ValueError:
+            ended = f"exit status {self.exit_status}"
+        who = f"{self.subscriber!r} of plugin {self.plugin!r}"
+        what = f"{who} lost its worker process on event {self.event!r}: {ended}."
+        return what, "-9 is often the system out of memory, -11 a crash in C code; it may have done part of its work."
 
 
 class BreakerOpenError(PlugbusError):

@@ -21,7 +21,7 @@ from plugbus.errors import ManifestError, PlugbusError, PluginLoadError
 from plugbus.log import text_of
 from plugbus.manifest import ID_PATTERN, Manifest, plugin_key
 
-__all__ = ("FolderPlugin", "folder_plugins", "import_plugin")
+__all__ = ("FolderPlugin", "folder_plugins", "import_plugin", "places", "spec_of")
 
 T = TypeVar("T")
 
@@ -139,12 +139,28 @@ def _reserve(plugin: FolderPlugin) -> ModuleType:
         while name in sys.modules:
             number += 1
             name = f"{base}_{number}"
-        module = module_from_spec(_spec(name, plugin.path))
+        module = module_from_spec(spec_of(name, plugin.path))
         sys.modules[name] = module
         return module
 
 
-def _spec(name: str, path: Path) -> ModuleSpec:
+def places() -> dict[str, str]:
+    """Return the modules of folder plugins, each with its folder or file, so that another process finds them, too."""
+    named = ((name, module) for name, module in tuple(sys.modules.items()) if name.startswith(_PREFIX))
+    return {
+        name: next(iter(getattr(module, "__path__", ())), str(getattr(module, "__file__", "")))
+        for name, module in named
+        if "." not in name
+    }
+
+
+def spec_of(name: str, path: Path) -> ModuleSpec:
+    """Return what a folder or file of a plugin is imported with, under a name.
+
+    Args:
+        name: The name of the module.
+        path: The folder, or the file.
+    """
     is_package = path.is_dir()
     file = path / "__init__.py" if is_package else path
     # Without an __init__.py it is a namespace, whose loader executes nothing.

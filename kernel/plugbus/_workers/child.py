@@ -1,0 +1,90 @@
+"""What a worker process does: one call after another, until its parent hangs up.
+
+Owns the child's end of the two pipes. Nothing else may write to them, so standard output leads to standard error here,
+also for C code and for what a call starts.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import traceback
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, final
+
+from plugbus._context import resumed
+from plugbus._workers.wire import read, write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+__all__ = ("main",)
+
+_STDIN: Final = 0
+_STDOUT: Final = 1
+_STDERR: Final = 2
+
+
+def main(folders: Mapping[str, str]) -> None:
+    """Serve until the parent closes its end.
+
+    Args:
+        folders: Where the plugins are that were loaded from folders, by the names of their modules.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what follows
+    requests, replies = _take_pipes()
+    if folders:
+        sys.meta_path.append(_Folders(folders))
+    while (request := read(requests)) is not None:
+        write(replies, _answer(request))
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    requests, replies = os.fdopen(os.dup(_STDIN), "rb"), os.fdopen(os.dup(_STDOUT), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, _STDIN)
+    os.dup2(_STDERR, _STDOUT)
+    os.close(nothing)
+    return requests, replies
+
+
+def _answer(request: bytes) -> bytes:
+    try:
+        call, event, facts = pickle.loads(request)  # noqa: S301 - from the parent, through a pipe that only it has
+        with resumed(facts):
+            return pickle.dumps((True, call(event), ""))
+    except Exception as error:  # noqa: BLE001 - it is raised again where the event was emitted
+        return _failure(error)
+
+
+def _failure(error: Exception) -> bytes:
+    """Pack an error; one that does not survive the way is told of by another."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        packed = pickle.dumps((False, error, text))
+        pickle.loads(packed)  # noqa: S301 - our own
+    except Exception:  # noqa: BLE001 - whatever its constructor does
+        return pickle.dumps((False, RuntimeError("".join(traceback.format_exception_only(error)).strip()), text))
+    return packed
+
+
+@final
+class _Folders(MetaPathFinder):
+    """Finds plugins that were loaded from folders, under the names that they have in the parent."""
+
+    def __init__(self, folders: Mapping[str, str]) -> None:
+        self._folders = folders
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find one; modules within it are found as those of any package."""
+        del path, target
+        from plugbus._kernel.folders import spec_of
+
+        return spec_of(fullname, Path(self._folders[fullname])) if fullname in self._folders else None
