@@ -391,7 +391,8 @@ async def test_a_lifecycle_method_with_a_wrong_name_is_odd(name: str, meant: str
     one = type("One", (Plugin,), {name: step})
     expected = Problem(
         f"plugin 'one', One.{name}", "is no lifecycle method, and nothing calls it",
-        f"did you mean {meant}? The lifecycle methods are on_boot, on_ready, on_shutdown, check_health", fatal=False,
+        f"did you mean {meant}? The lifecycle methods are on_boot, on_ready, on_settings, on_shutdown, check_health",
+        fatal=False,
     )  # fmt: skip
 
     problems = Kernel(plugins=[one]).check()

@@ -13,6 +13,7 @@ import plugbus.errors
 from plugbus.errors import (
     BreakerOpenError,
     ChainContractError,
+    ConfigureError,
     Conflict,
     DuplicateHandlerError,
     DuplicateNameError,
@@ -195,6 +196,11 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         PluginNotFoundError("shpo", ("shop",)),
         {"plugin": "shpo", "nearest": ("shop",)},
         ("'shpo': is not known", "did you mean 'shop'?"),
+    ),
+    (
+        ConfigureError("shop", "on_settings raised OSError: no route"),
+        {"plugin": "shop", "left": ()},
+        ("'shop': on_settings raised OSError: no route", "old settings are in force again", "the notes say where"),
     ),
     (
         SettingsError("shop", [Problem("max_items", "'x' is no number")]),

@@ -10,6 +10,7 @@ from plugbus.context import acting_as, current
 from plugbus.errors import (
     BreakerOpenError,
     ChainContractError,
+    ConfigureError,
     Conflict,
     DuplicateHandlerError,
     DuplicateNameError,
@@ -64,6 +65,7 @@ from plugbus.lifecycle import (
     PluginReady,
     PluginState,
     PluginUnloaded,
+    SettingsChanged,
 )
 from plugbus.log import Logger
 from plugbus.manifest import Manifest
@@ -96,6 +98,7 @@ __all__ = (
     "Clock",
     "Close",
     "Closing",
+    "ConfigureError",
     "Conflict",
     "Current",
     "Declaration",
@@ -174,6 +177,7 @@ __all__ = (
     "Scope",
     "ServiceError",
     "Services",
+    "SettingsChanged",
     "SettingsError",
     "SettingsStore",
     "StreamOverflowError",

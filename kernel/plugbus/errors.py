@@ -40,7 +40,8 @@ A message says what happened, where, and what to do; the facts are attributes; e
         |-- PluginStuckError
         |-- PluginInUseError
         |-- PluginNotFoundError      also a KeyError
-        `-- SettingsError
+        |-- SettingsError
+        `-- ConfigureError
 
     EmitCancelled                    a BaseException: cancellation, no error
     Problem                          a value: one thing that is wrong, among others
@@ -61,7 +62,6 @@ from plugbus._errors.plugins import (
     PluginStuckError,
     PluginTimeoutError,
     ServiceError,
-    SettingsError,
     WiringError,
 )
 from plugbus._errors.refusals import Conflict, Forbidden, Invalid, NotFound, Refused, Unavailable, Veto
@@ -86,10 +86,12 @@ from plugbus._errors.running import (
     SyncEmitError,
     WorkerProcessError,
 )
+from plugbus._errors.settings import ConfigureError, SettingsError
 
 __all__ = (
     "BreakerOpenError",
     "ChainContractError",
+    "ConfigureError",
     "Conflict",
     "DuplicateHandlerError",
     "DuplicateNameError",

@@ -14,10 +14,21 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from plugbus.health import Health
     from plugbus.plugin import PluginContext
 
-__all__ = ("PROJECT", "hookimpl", "hookspec", "plugbus_boot", "plugbus_health", "plugbus_ready", "plugbus_shutdown")
+__all__ = (
+    "PROJECT",
+    "hookimpl",
+    "hookspec",
+    "plugbus_boot",
+    "plugbus_health",
+    "plugbus_ready",
+    "plugbus_settings",
+    "plugbus_shutdown",
+)
 
 PROJECT: Final = "plugbus"
 """The name under which pluggy knows these markers."""
@@ -58,6 +69,23 @@ def plugbus_ready(ctx: PluginContext) -> None:
         ...     @hookimpl
         ...     async def plugbus_ready(self, ctx: PluginContext) -> None:
         ...         await ctx.bus.aemit_named("greeter.ready", {})
+    """
+
+
+@hookspec
+def plugbus_settings(ctx: PluginContext, old: BaseModel, new: BaseModel) -> None:
+    """Follow a change of the plugin's settings while it runs; what it raises takes the change back.
+
+    Args:
+        ctx: The plugin's own context.
+        old: The settings that were in force.
+        new: Those that are.
+
+    Example:
+        >>> class Audit:
+        ...     @hookimpl
+        ...     def plugbus_settings(self, ctx: PluginContext, new) -> None:
+        ...         ctx.log.info("configured", max_items=new.max_items)
     """
 
 

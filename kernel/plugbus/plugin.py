@@ -31,7 +31,7 @@ __all__ = ("Plugin", "PluginContext", "Provided", "provides")
 F = TypeVar("F", bound=Callable[..., Any])
 
 Scope: TypeAlias = Literal["app", "plugin", "call"]
-Phase: TypeAlias = Literal["on_boot", "on_ready", "on_shutdown", "check_health"]
+Phase: TypeAlias = Literal["on_boot", "on_ready", "on_settings", "on_shutdown", "check_health"]
 
 
 class Plugin:
@@ -45,6 +45,7 @@ class Plugin:
 
     - ``on_boot``: open what is needed; subscriptions begin to hear once it has returned.
     - ``on_ready``: announce; every plugin that starts with it has booted and hears.
+    - ``on_settings(old, new)``: follow a change of the settings; what it raises takes the change back.
     - ``on_shutdown``: finish; what the plugin registered is undone afterwards without its help.
     - ``check_health``: answer with a :class:`~plugbus.Health`.
 
@@ -277,6 +278,10 @@ class PluginContext:
     def on_ready(self, call: F) -> F:
         """Have *call* run when every plugin has booted; usable as a decorator."""
         return self._unit.add_step("on_ready", call)
+
+    def on_settings(self, call: F) -> F:
+        """Have *call* run with the old and the new settings when they are changed; usable as a decorator."""
+        return self._unit.add_step("on_settings", call)
 
     def on_shutdown(self, call: F) -> F:
         """Have *call* run when the plugin shuts down; usable as a decorator."""

@@ -6,7 +6,7 @@ Owns what operators see and do; the work is done in ``_kernel/``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -173,6 +173,30 @@ class Plugins(Mapping[str, PluginRecord]):
         """
         return await self._runtime.unload(plugin_id, cascade=cascade)
 
+    async def configure(self, plugin_id: str, changes: Mapping[str, Any]) -> tuple[str, ...]:
+        """Change settings of a plugin while it runs; one change at a time.
+
+        The whole is validated, through ``PluginConfiguring``. Then ``on_settings`` of the plugin is called with the
+        old and the new settings; a plugin that asks for ``Live[Settings]`` alone needs no such method. If it fails,
+        or the ``SettingsStore`` does, the old settings are put in force again. ``SettingsChanged`` tells the others.
+        Without a store the change lasts as long as the kernel.
+
+        Args:
+            plugin_id: Which.
+            changes: New values by key, nested like the settings; ``ABSENT`` takes an earlier change back.
+
+        Returns:
+            The keys whose value is another one now, such as ``mail.port``.
+
+        Raises:
+            PluginNotFoundError: If there is none of this id.
+            SettingsError: If the whole is not valid, or the environment or an argument gives one of the keys.
+            Refused: If a listener of ``PluginConfiguring``, or the plugin, refuses.
+            ConfigureError: If the plugin could not follow, or the change could not be kept.
+            PluginError: If it is not ready, has no settings, or needs a reload for them.
+        """
+        return await self._runtime.configure(plugin_id, changes)
+
 
 @final
 class PluginStep(BaseModel):
@@ -187,6 +211,7 @@ class PluginStep(BaseModel):
         after: The plugins that boot before it, each with the reason.
         reason: Why it does not run; empty otherwise.
         boot_seconds: How long it took to boot, in seconds.
+        setting_sources: Where each key of its settings comes from; ``default`` where nobody gives it.
 
     Example:
         >>> from plugbus import Kernel, Plugin
@@ -205,6 +230,7 @@ class PluginStep(BaseModel):
     after: Mapping[str, str]
     reason: str = ""
     boot_seconds: float = 0.0
+    setting_sources: Mapping[str, str] = {}
 
 
 @final
@@ -259,4 +285,5 @@ def _step(position: int, name: str, unit: Unit) -> PluginStep:
         after={other.id: reason for other, reason in (unit.follows | unit.needs).items()},
         reason=unit.reason,
         boot_seconds=unit.boot_seconds,
+        setting_sources={} if unit.settings_model is None else unit.drafted().shown(),
     )

@@ -32,9 +32,12 @@ class Live(Generic[S]):
         ...         self.settings = settings
         >>> async def main() -> None:
         ...     async with Kernel(plugins=[Shop]) as kernel:
-        ...         print(kernel.plugins["shop"].instance.settings.current.max_items)
+        ...         shop = kernel.plugins["shop"].instance
+        ...         before = shop.settings.current.max_items
+        ...         changed = await kernel.plugins.configure("shop", {"max_items": 9})
+        ...         print(before, shop.settings.current.max_items, changed)
         >>> anyio.run(main)
-        100
+        100 9 ('max_items',)
     """
 
     __slots__ = ("_read",)

@@ -18,7 +18,6 @@ __all__ = (
     "PluginStuckError",
     "PluginTimeoutError",
     "ServiceError",
-    "SettingsError",
     "WiringError",
 )
 
@@ -270,24 +269,3 @@ class PluginNotFoundError(PluginError, KeyError):
         super().__init__(plugin, "is not known to this kernel")
         self.nearest = nearest
         self.hint = nearest_hint(nearest, "`plugbus plugins` lists those that are.")
-
-
-class SettingsError(PluginError):
-    """Settings that a plugin cannot be given.
-
-    Args:
-        plugin: Id of the plugin.
-        problems: Each key and its source, with what is wrong.
-
-    Example:
-        >>> print(SettingsError("shop", [Problem("max_items", "'x' is no number", "from the environment")]))
-        plugin 'shop': its settings are not valid:
-          - max_items: 'x' is no number (from the environment)
-        Hint: correct each key where it comes from.
-    """
-
-    hint = "correct each key where it comes from."
-
-    def __init__(self, plugin: str, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(plugin, f"its settings are not valid:{bullets(self.problems)}")

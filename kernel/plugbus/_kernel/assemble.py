@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 
+from plugbus._chain.invoking import is_coroutine_callable
 from plugbus._kernel.definition import services_of
 from plugbus._kernel.intercepting import boot_through, configured, is_intercepted
 from plugbus._kernel.steps import call_step
@@ -34,6 +35,7 @@ __all__ = ("Assembler", "is_quick")
 _NATIVE: Final[dict[str, Phase]] = {
     "plugbus_boot": "on_boot",
     "plugbus_ready": "on_ready",
+    "plugbus_settings": "on_settings",
     "plugbus_shutdown": "on_shutdown",
     "plugbus_health": "check_health",
 }
@@ -164,10 +166,10 @@ class Assembler:
         for phase in PHASES:
             call = getattr(body, phase, None)
             if call is not None:
-                unit.steps.setdefault(phase, []).append(call)
+                unit.add_step(phase, call)
         for hook, attribute in implemented:
             if hook in _NATIVE:
-                unit.steps.setdefault(_NATIVE[hook], []).append(_with_context(getattr(body, attribute), unit))
+                unit.add_step(_NATIVE[hook], _with_context(getattr(body, attribute), unit, hook))
 
     def _take_parts(self, unit: Unit) -> list[object]:
         """Return what was brought in; from now on it is too late for more."""
@@ -219,8 +221,17 @@ class Assembler:
         return failures
 
 
-def _with_context(call: Callable[..., Any], unit: Unit) -> Callable[..., Any]:
-    """Hand a hook implementation the context; one that does not ask for it gets none."""
-    if "ctx" not in inspect.signature(call).parameters:
-        return call
-    return partial(call, ctx=unit.context)
+def _with_context(call: Callable[..., Any], unit: Unit, hook: str) -> Callable[..., Any]:
+    """Hand a hook implementation what it asks for by name, as pluggy does: the context, the settings."""
+    names = inspect.signature(call).parameters
+    given = {"ctx": unit.context} if "ctx" in names else {}
+    if hook != "plugbus_settings":
+        return partial(call, **given) if given else call
+
+    def told(old: object, new: object) -> dict[str, Any]:
+        return given | {name: value for name, value in (("old", old), ("new", new)) if name in names}
+
+    async def asettings(old: object, new: object) -> Any:
+        return await call(**told(old, new))
+
+    return asettings if is_coroutine_callable(call) else lambda old, new: call(**told(old, new))

@@ -23,6 +23,8 @@ _SHORTEST_MASKED: Final = 4
 _SLICE: Final = 3
 _HIDDEN: Final = "a validator refused it; what it says is not shown, because it may hold a part of a secret"
 
+_UNTOLD: Final = "what it says is not shown, because it may hold a part of a secret"
+
 
 @final
 class Hiding:
@@ -44,6 +46,13 @@ class Hiding:
         message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if item["type"] not in _own_errors() and (self._quotes(message) or not self._may_tell(item)):
             return _HIDDEN
+        return self._without_values(message)
+
+    def masked(self, message: str) -> str:
+        """Return what may be shown of an error that code of the plugin's raised."""
+        return _UNTOLD if self._quotes(message) else self._without_values(message)
+
+    def _without_values(self, message: str) -> str:
         for text in self._texts:
             for shown in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
                 message = message.replace(shown, "***")

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._kernel.settings import Draft
-from plugbus._kernel.sources import STORED, SettingsSource, settings_sources
+from plugbus._kernel.sources import CONFIGURED, STORED, SettingsSource, settings_sources
 from plugbus._kernel.steps import call_step
 from plugbus.errors import PluginBootError, PluginError
 from plugbus.event_types import event_type
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
     from plugbus.options import Target
 
-__all__ = ("CONFIGURED", "INTERCEPTED", "boot_through", "configured", "interception", "is_intercepted", "kept")
+__all__ = ("INTERCEPTED", "boot_through", "configured", "interception", "is_intercepted", "kept")
 
 INTERCEPTED: Final = (PluginConfiguring, PluginBooting)
-
-CONFIGURED: Final = "configure()"
-"""Where settings come from that were changed at run time, until the next start reads them from where they are kept."""
 
 
 def interception(unit: Unit) -> str:
@@ -103,7 +100,8 @@ async def configured(unit: Unit, seconds: float, *changes: SettingsSource, booti
     around = unit.surroundings
     if not _has_settings(unit):
         return unit.drafted()
-    stored = changes or (SettingsSource(STORED, await kept(unit, seconds), level="stored"),)
+    origin = STORED if around.services.has(SettingsStore) else CONFIGURED
+    stored = changes or (SettingsSource(origin, await kept(unit, seconds), level="stored"),)
     draft = Draft(unit.id, unit.settings_model, settings_sources(unit.id, around.config, around.environ, *stored))
     if not around.bus.hears(PluginConfiguring, key=unit.id):
         return draft

@@ -5,11 +5,9 @@ Owns the order of these steps; ``plugbus.kernel`` is the face, and each step has
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 import anyio.lowlevel
@@ -24,7 +22,9 @@ from plugbus._kernel.loading import load_all_in_threads
 from plugbus._kernel.marking import Marking
 from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import KernelOptions, Preparation, Read, read, required_problems
+from plugbus._kernel.reconfiguring import reconfigure
 from plugbus._kernel.resolve import dependents, leaving
+from plugbus._kernel.turns import Turns
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes
 from plugbus.bus import EventBus
@@ -36,7 +36,7 @@ from plugbus.errors import (
     PluginLoadError,
     PluginNotFoundError,
 )
-from plugbus.lifecycle import KernelReady, KernelStopping, PluginState
+from plugbus.lifecycle import KernelReady, KernelStopping, PluginState, SettingsChanged
 from plugbus.log import Logger, log_failure
 from plugbus.manifest import plugin_key
 from plugbus.owner import Owner
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 __all__ = ("Runtime",)
-
-_changing: ContextVar[tuple[Runtime, ...]] = ContextVar("plugbus_changing", default=())
 
 
 @final
@@ -70,7 +68,7 @@ class Runtime:
         self._tasks: TaskGroup | None = None
         self._host_tasks: Tasks | None = None
         self._token: anyio.lowlevel.EventLoopToken | None = None
-        self._lock: anyio.Lock  # made by start, because it belongs to one event loop
+        self._turns: Turns  # made by start, because it belongs to one event loop
         self.settings_types = SettingsTypes(self.services, self.unit_of)
         self._provide_own()
 
@@ -140,14 +138,14 @@ class Runtime:
             KernelStartError: If the configuration cannot be used, or a required plugin is not ready; everything
                 that had started is rolled back then.
         """
-        self._tasks, self._token, self._lock = tasks, anyio.lowlevel.current_token(), anyio.Lock()
+        self._tasks, self._token, self._turns = tasks, anyio.lowlevel.current_token(), Turns()
         found = await anyio.to_thread.run_sync(read, self.options)
         self.required = found.required
         around = self.surroundings(found)
         prepare = self.preparation = Preparation(around, self.units, self.settings_types, found.allow)
         limits = self.options
         fleet = self.fleet = Fleet(around, Assembler(limits.boot_timeout_seconds, limits.drain_seconds))
-        async with self._change():
+        async with self._turns.wait():
             units = [prepare.unit(source) for source in found.sources]
             await load_all_in_threads(units, limits.boot_timeout_seconds)
             entered = prepare.enter(units)
@@ -199,7 +197,7 @@ class Runtime:
             PluginError: If it does not come to be ready.
         """
         prepare, fleet = self._running()
-        async with self._change():
+        async with self._turns.wait():
             unit = self._again(spec) or prepare.unit(source_of(spec, "load()"))
             await load_all_in_threads([unit], self.options.boot_timeout_seconds)
             known = self.units.get(unit.key)
@@ -214,7 +212,7 @@ class Runtime:
             await fleet.announce_ready([unit])
         except BaseException:  # cancelled: nobody would ever be told that it is ready
             with anyio.CancelScope(shield=True):
-                async with self._change():
+                async with self._turns.wait():
                     await fleet.roll_back(unit, self.options.drain_seconds)
             raise
         if not unit.is_up:
@@ -234,13 +232,10 @@ class Runtime:
     async def unload(self, plugin_id: str, *, cascade: bool) -> tuple[str, ...]:
         """Unload a plugin, and those that need it if *cascade* is true; return who left; a failed one is forgotten."""
         _, fleet = self._running()
-        async with self._change():
-            key = plugin_key(plugin_id)
-            unit = self.units.get(key)
-            if unit is None:
-                raise PluginNotFoundError(plugin_id, self.nearest(plugin_id))
+        async with self._turns.wait():
+            unit = self._known(plugin_id)
             if unit.state is PluginState.FAILED:  # nothing of it runs; the record goes, and what was imported for it
-                del self.units[key]
+                del self.units[plugin_key(plugin_id)]
                 unit.forget()
                 return (unit.id,)
             if not unit.is_up:
@@ -252,6 +247,24 @@ class Runtime:
             await fleet.unload(leaving, self.options.drain_seconds)
             return tuple(other.id for other in leaving)
 
+    async def configure(self, plugin_id: str, changes: Mapping[str, Any]) -> tuple[str, ...]:
+        """Change the settings of a plugin that is ready; return the keys that changed."""
+        _, fleet = self._running()
+        async with self._turns.wait():
+            unit = self._known(plugin_id)
+            if not unit.is_up:
+                raise PluginError(unit.id, f"it cannot be configured, it is {unit.state}")
+            keys = await reconfigure(unit, changes, self.settings_types.renew, self.options.boot_timeout_seconds)
+        if keys:
+            await fleet.announce(SettingsChanged(plugin=unit.id, keys=keys))
+        return keys
+
+    def _known(self, plugin_id: str) -> Unit:
+        unit = self.units.get(plugin_key(plugin_id))
+        if unit is None:
+            raise PluginNotFoundError(plugin_id, self.nearest(plugin_id))
+        return unit
+
     def threads_abandoned(self) -> int:
         """How many threads overran their time and still run."""
         tasks = [unit.tasks_made.statistics() for unit in self.units.values() if unit.tasks_made]
@@ -262,18 +275,6 @@ class Runtime:
         if self.preparation is None or self.fleet is None or self.stopping:
             raise PluginError("host", "the kernel is not running; use `async with kernel`, or kernel.portal()")
         return self.preparation, self.fleet
-
-    @contextlib.asynccontextmanager
-    async def _change(self) -> AsyncIterator[None]:
-        """Let one start, load or unload happen at a time; one from within another would wait for itself."""
-        if self in _changing.get():
-            raise PluginError("host", "a plugin cannot load or unload others while one boots; do it in on_ready")
-        async with self._lock:
-            mark = _changing.set((*_changing.get(), self))
-            try:
-                yield
-            finally:
-                _changing.reset(mark)
 
 
 def _half_way(deadline: float) -> float:

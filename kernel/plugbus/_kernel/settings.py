@@ -15,7 +15,7 @@ from plugbus._kernel.hiding import Hiding
 from plugbus._kernel.sources import LEVELS, SettingsSource, alternatives, from_environment, unknown_key, variable_name
 from plugbus.errors import Problem, SettingsError
 
-__all__ = ("Draft", "Origins", "Validated", "changed_keys", "leaves", "validate_settings")
+__all__ = ("Draft", "Origins", "Validated", "changed_keys", "field_names", "leaves", "validate_settings")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -125,7 +125,7 @@ def validate_settings(plugin_id: str, model: type[M], sources: Sequence[Settings
 def _merged(model: type[BaseModel] | None, sources: Sequence[SettingsSource]) -> tuple[_Values, Origins, list[Problem]]:
     merged, origins = _Values(), Origins()
     problems: list[Problem] = []
-    names = {} if model is None else _names(model)
+    names = {} if model is None else field_names(model)
     for source in sources:
         if source.prefix:
             for keys, variable, value in from_environment(model, source, problems):
@@ -160,7 +160,7 @@ def _unknown(model: Any, values: Mapping[str, Any], origin: str, path: Path = ()
     """Find keys that the model does not have, where it does not say itself what becomes of them."""
     if not (isinstance(model, type) and issubclass(model, BaseModel)) or model.model_config.get("extra") is not None:
         return
-    names = _names(model)
+    names = field_names(model)
     for key, value in values.items():
         if key not in names:
             yield unknown_key(".".join((*path, key)), model, origin)
@@ -169,7 +169,7 @@ def _unknown(model: Any, values: Mapping[str, Any], origin: str, path: Path = ()
                 yield from _unknown(candidate, value, origin, (*path, key))
 
 
-def _names(model: type[BaseModel]) -> dict[str, str]:
+def field_names(model: type[BaseModel]) -> dict[str, str]:
     """Return the field that each name and alias means."""
     names = {name: name for name in model.model_fields}
     for name, found in model.model_fields.items():
@@ -202,7 +202,7 @@ def changed_keys(old: BaseModel | None, new: BaseModel, path: Path = ()) -> Iter
     """Yield the keys in which two settings differ, as ``mail.port``."""
     for name in {**dict(old or ()), **dict(new)}:
         before, after = getattr(old, name, None), getattr(new, name, None)
-        if isinstance(before, BaseModel) and type(before) is type(after):
+        if isinstance(before, BaseModel) and isinstance(after, BaseModel) and type(before) is type(after):
             yield from changed_keys(before, after, (*path, name))
         elif before != after:
             yield ".".join((*path, name))

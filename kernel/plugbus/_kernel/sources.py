@@ -27,6 +27,9 @@ LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 STORED: Final = "stored"
 
+CONFIGURED: Final = "configure()"
+"""Where settings come from that were changed at run time, until the next start reads them from where they are kept."""
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def _steps(holder: object) -> Iterator[Target]:
     for phase in PHASES:
         call = getattr(holder, phase, None)
         if call is not None:
-            yield Target(phase, call, int(takes_self(holder, phase)))
+            yield Target(phase, call, takes_self(holder, phase) + (2 if phase == "on_settings" else 0))
 
 
 def _subscribers(holder: object) -> Iterator[Target]:

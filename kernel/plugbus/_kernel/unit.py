@@ -5,6 +5,7 @@ Owns the plugin's state; what moves it from one state to the next is in ``boot.p
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 from plugbus._kernel.definition import folder_of
 from plugbus._kernel.settings import Draft
-from plugbus._kernel.sources import settings_sources
+from plugbus._kernel.sources import CONFIGURED, SettingsSource, settings_sources
 from plugbus._kernel.targets import Target, targets_of
 from plugbus.errors import PluginBootError, PluginError, PluginGoneError
 from plugbus.lifecycle import PluginState
@@ -212,7 +213,9 @@ class Unit:
         if self.sources is not None:
             return self.sources
         around = self.surroundings
-        return Draft(self.id, self.settings_model, settings_sources(self.id, around.config, around.environ))
+        changed = SettingsSource(CONFIGURED, around.changed.get(self.key, {}), level="stored")
+        sources = settings_sources(self.id, around.config, around.environ, changed)
+        return Draft(self.id, self.settings_model, sources)
 
     def settings_as(self, model: type[M]) -> M:
         """Return its settings, validated by a model."""
@@ -245,6 +248,8 @@ class Unit:
         """Have something called at a phase of its life."""
         if self.state is not PluginState.BOOTING:
             self._registering(f"ctx.{phase}")
+        if phase == "on_settings" and not _takes_two(call):
+            raise PluginError(self.id, "on_settings takes the old and the new settings, then what is to be injected")
         self.steps.setdefault(phase, []).append(call)
         return call
 
@@ -258,3 +263,11 @@ class Unit:
         if self.parts is None:
             raise PluginError(self.id, f"{what}() was called too late: it has booted already")
         return self.parts
+
+
+def _takes_two(call: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(call).bind_partial(None, None)
+    except TypeError:
+        return False
+    return True

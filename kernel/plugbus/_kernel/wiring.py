@@ -74,6 +74,12 @@ class SettingsTypes:
         known[1][unit] = None
         return True
 
+    def renew(self, unit: Unit) -> None:
+        """Hand out a plugin's newest settings from now on."""
+        known = self._known.get(unit.definition.settings_model or object)
+        for registration in (self._by_name, *(known[0] if known else ())):
+            registration.renew()
+
     def leave(self, unit: Unit) -> None:
         """Take them out again."""
         model = unit.definition.settings_model

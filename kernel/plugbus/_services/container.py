@@ -81,6 +81,10 @@ class Container:
         with self._lock:
             provider.closed = True
             self.registry.remove(provider)
+        return self.clear(provider)
+
+    def clear(self, provider: Provider) -> list[Exit]:
+        """Let go of all that a provider built; the clean-up is the caller's to do."""
         return [exit_ for store in tuple(provider.stores) for exit_ in store.remove(provider)]
 
     def push(self, override: Override) -> None:

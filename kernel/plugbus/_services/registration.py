@@ -37,6 +37,23 @@ class Registration:
         """Whether it has been taken out."""
         return self._provider.closed
 
+    def renew(self) -> None:
+        """Let go of what it built, so that whoever asks next gets a new one; those who hold an instance keep it.
+
+        Clean-up is as for :meth:`close`.
+
+        Example:
+            >>> from plugbus.services import Services
+            >>> services = Services()
+            >>> settings = {"max_items": 1}
+            >>> registration = services.factory(dict, lambda: dict(settings))
+            >>> first, settings["max_items"] = services.get(dict), 2
+            >>> registration.renew()
+            >>> first, services.get(dict)
+            ({'max_items': 1}, {'max_items': 2})
+        """
+        raise_failures(self._container.close_sync(self._container.clear(self._provider)))
+
     def close(self) -> None:
         """Take the provider out, and what it built; those who hold an instance keep it. Again does nothing.
 
