@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from plugbus._chain.book import Book
 from plugbus._chain.breaking import BreakerState
 from plugbus._chain.bridge import Bridge
-from plugbus._chain.compile import Cast, compile_async, compile_sync
+from plugbus._chain.compile import Cast, compile_async, compile_sync, with_units
 from plugbus._chain.dispatch import ByKey, by_name
 from plugbus._chain.failures import Failures, ListenerFailed
 from plugbus._chain.links import Entry
@@ -24,9 +24,9 @@ from plugbus._chain.steps import Surroundings, step_for
 from plugbus._chain.sticky import Sticky
 from plugbus._chain.tables import ASYNC, Mode, Tables, check_mode
 from plugbus._chain.targets import is_root
+from plugbus._chain.units import once_scoping
 from plugbus._chain.watching import awatched, watched
 from plugbus._context import WANTED
-from plugbus.errors import DuplicateHandlerError, SubscriptionError
 from plugbus.event_types import EventType, event_type, origin_of
 from plugbus.events import NamedEvent
 from plugbus.options import ABSENT
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from plugbus._chain.register import Prepared
     from plugbus._chain.shelves import Shelves
     from plugbus._chain.steps import Step
+    from plugbus._services.container import Container
     from plugbus.clock import Clock
     from plugbus.instrument import Instrument
     from plugbus.options import Kind, Options, Target
@@ -61,6 +62,7 @@ class Core:
         self.book = Book()
         self.bridge = Bridge()
         self.instruments: tuple[Instrument, ...] = ()
+        self.container: Container | None = None
         self.failures = Failures(partial(self._announce, "emit"), partial(self._announce, "aemit"))
         self.sticky = Sticky()
         self._by_key: dict[type, dict[Mode, ByKey]] = {}
@@ -97,7 +99,7 @@ class Core:
             added = self._enter_types(targets, owner)
             try:
                 subscription = self.book.draft(kind, targets, options, owner, ready, self._breaker, self.close)
-                self._check(subscription)
+                self.book.check(subscription)
                 self.book.add(subscription, partial(self._check_order, subscription))
             except BaseException:
                 for cls in added:
@@ -123,23 +125,6 @@ class Core:
 
     def _breaker(self, options: Options, name: str, owner: Owner) -> BreakerState | None:
         return options.breaker and BreakerState(options.breaker, self.clock.monotonic, name, owner.id)
-
-    def _check(self, subscription: Subscription) -> None:
-        for target in subscription.events:
-            if isinstance(target, str) or is_root(target):
-                continue
-            declared = event_type(target)
-            if subscription.options.key is not ABSENT and declared.key is None:
-                raise SubscriptionError(subscription.name, f"{declared.name!r} has no key", "Declare one: key='field'.")
-            if subscription.kind == "handler":
-                self._check_handler(subscription, declared)
-
-    def _check_handler(self, subscription: Subscription, declared: EventType) -> None:
-        key = subscription.options.key
-        for other in self.shelves.exactly(declared.cls, key):
-            if other.kind == "handler":
-                first, second = (f"{item.name!r} of plugin {item.plugin!r}" for item in (other, subscription))
-                raise DuplicateHandlerError(declared.name, first, second, None if key is ABSENT else key)
 
     def _check_order(self, subscription: Subscription) -> None:
         for cls in self.heard_by(subscription):
@@ -168,10 +153,21 @@ class Core:
                 self.close(subscription)
             self.registry.remove_owned(owner)
 
+    def share(self, container: Container | None) -> None:
+        """Have emits open units of work of a container, the first one's, once there may be any."""
+        if container is not None and self.container is None:
+            self.container = container
+            once_scoping(container, self.recompile)
+
     def watch(self, instruments: tuple[Instrument, ...]) -> None:
         """Compile everything again, with these instruments."""
         with self.lock:
             self.instruments = instruments
+            self.recompile()
+
+    def recompile(self) -> None:
+        """Forget what was compiled."""
+        with self.lock:
             self.tables.clear()
             self._by_key.clear()
 
@@ -253,16 +249,19 @@ class Core:
     def _build(self, mode: Mode, declared: EventType, key: object = ABSENT, name: str | None = None) -> Entry:
         is_async = mode in ASYNC
         around = Surroundings(declared, self.checked, self.instruments, self.failures, is_async)
-        cast = self._cast(declared, around, key, name)
-        entry = (compile_async if is_async else compile_sync)(cast, around, self.bridge.through_loop)
+        cast_in = partial(self._cast, declared, key, name)
+        through_loop = self.bridge.through_loop
+        entry = (compile_async if is_async else compile_sync)(cast_in(around), around, through_loop)
+        if self.container is not None and self.container.scoping:
+            entry = with_units(entry, cast_in, around, through_loop, self.container)
         if declared.sticky:
-            entry = self.sticky.remembering(entry, is_async=is_async)
+            entry = self.sticky.remembering(entry, self.container, is_async=is_async)
         for instrument in self.instruments:
             wrap = awatched if is_async else watched
             entry = (wrap(entry[0], instrument, None, declared), entry[1])
         return entry
 
-    def _cast(self, declared: EventType, around: Surroundings, key: object, name: str | None) -> Cast:
+    def _cast(self, declared: EventType, key: object, name: str | None, around: Surroundings) -> Cast:
         def steps(placed: Iterable[Placed]) -> tuple[Step, ...]:
             return tuple(step_for(subscription, around) for subscription, _ in placed)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from plugbus._chain.breaking import BreakerState
+    from plugbus._services.container import Container
     from plugbus.event_types import EventType
     from plugbus.options import Kind, Options, Target
     from plugbus.owner import Owner
@@ -49,6 +50,7 @@ class Subscription:
         "breaker",
         "call",
         "closed",
+        "container",
         "events",
         "kind",
         "name",
@@ -74,6 +76,7 @@ class Subscription:
         acall: Callable[..., Any] | None,
         view: type[BaseModel] | None,
         suspect: bool,
+        container: Container | None,
         breaker: BreakerState | None,
         close: Callable[[Subscription], None],
     ) -> None:
@@ -81,7 +84,7 @@ class Subscription:
         self.events, self.options, self.owner = events, options, owner
         self.name, self.sequence, self.target = name, sequence, target
         self.call, self.acall, self.view, self.breaker = call, acall, view, breaker
-        self.suspect = suspect
+        self.suspect, self.container = suspect, container
         self.closed = False
         self._close = close
 

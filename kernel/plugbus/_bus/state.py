@@ -25,6 +25,7 @@ class BusState:
         self._core, self._owner, self._services = core, owner, services
         with core.lock:
             core.tables.enter(self, owner)
+        core.share(getattr(services, "_container", None))
 
     def _look_up(self, tables: Table) -> None:
         """Find the chains in this table from now on."""

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, final
 from weakref import WeakKeyDictionary
 
 from plugbus._chain.shelves import Shelves
-from plugbus.errors import SubscriptionError
-from plugbus.options import OUTSIDE
+from plugbus._chain.targets import is_root
+from plugbus.errors import DuplicateHandlerError, SubscriptionError
+from plugbus.event_types import event_type
+from plugbus.options import ABSENT, OUTSIDE
 from plugbus.subscribers import label
 from plugbus.subscription import Subscription
 
 if TYPE_CHECKING:
     from plugbus._chain.breaking import BreakerState
     from plugbus._chain.register import Prepared
+    from plugbus.event_types import EventType
     from plugbus.options import Kind, Options, Target
     from plugbus.owner import Owner
 
@@ -70,6 +73,7 @@ class Book:
             acall=ready.acall,
             view=ready.view,
             suspect=ready.suspect,
+            container=ready.container,
             breaker=breaker(options, name, owner),
             close=close,
         )
@@ -102,6 +106,24 @@ class Book:
             name = f"{base}-{number}"
         numbers[base] = number  # or a thousand of one name would each be tried again
         return name
+
+    def check(self, subscription: Subscription) -> None:
+        """Refuse one that filters by a key that its type has not, or a second handler."""
+        for target in subscription.events:
+            if isinstance(target, str) or is_root(target):
+                continue
+            declared = event_type(target)
+            if subscription.options.key is not ABSENT and declared.key is None:
+                raise SubscriptionError(subscription.name, f"{declared.name!r} has no key", "Declare one: key='field'.")
+            if subscription.kind == "handler":
+                self._check_handler(subscription, declared)
+
+    def _check_handler(self, subscription: Subscription, declared: EventType) -> None:
+        key = subscription.options.key
+        for other in self.shelves.exactly(declared.cls, key):
+            if other.kind == "handler":
+                first, second = (f"{item.name!r} of plugin {item.plugin!r}" for item in (other, subscription))
+                raise DuplicateHandlerError(declared.name, first, second, None if key is ABSENT else key)
 
     def add(self, subscription: Subscription, check_order: Callable[[], None]) -> None:
         """Enter a subscription.

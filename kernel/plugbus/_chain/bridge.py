@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import anyio
 
+from plugbus._services.homes import away
 from plugbus._threads import back_to_loop, in_worker_thread, outcome
 from plugbus.errors import EmitCancelled
 from plugbus.event_types import event_type
@@ -36,6 +37,9 @@ class Bridge:
         Raises:
             EmitCancelled: If it was cancelled on the kernel's loop.
         """
+        return away(self._through_loop, acall, event)
+
+    def _through_loop(self, acall: Callable[[Any], Any], event: Any) -> Any:
         if in_worker_thread():
             return back_to_loop(acall, event)
         if self.portal is None:

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from plugbus._chain.invoking import awaitable, link_of
 from plugbus._chain.links import Entry, Link, chain, here, recorded, recorded_chain, recorded_here
 from plugbus._chain.observers import Telling, tell_each, telling_here
+from plugbus._chain.units import aopened, deferring, joining, opened, opened_on_loop
 from plugbus._threads import Threads, loop_is_running
 from plugbus.errors import NoHandlerError, SyncEmitError
 
 if TYPE_CHECKING:
     from plugbus._chain.links import ThroughLoop
     from plugbus._chain.steps import Step, Surroundings
+    from plugbus._services.container import Container
 
-__all__ = ("Cast", "compile_async", "compile_sync", "unless_on_loop")
+__all__ = ("Cast", "compile_async", "compile_sync", "unless_on_loop", "with_units")
 
 Call: TypeAlias = Callable[..., Any]
 
@@ -49,6 +51,55 @@ def compile_sync(cast: Cast, around: Surroundings, through_loop: ThroughLoop) ->
     if async_only is None:
         return entry
     return unless_on_loop(entry, around.declared.name, async_only.subscription.name)
+
+
+def with_units(
+    plain: Entry,
+    cast_in: Callable[[Surroundings], Cast],
+    around: Surroundings,
+    through_loop: ThroughLoop,
+    container: Container,
+) -> Entry:
+    """Compile what an emit runs where units of work may be open.
+
+    A chain that needs one opens it, unless it is within one; every other chain runs as it is, unless it is within one.
+
+    Args:
+        plain: What runs outside of units of work.
+        cast_in: Makes the cast for surroundings.
+        around: For whom the entry is.
+        through_loop: The way to the loop.
+        container: Whose units of work.
+    """
+    joined = around._replace(joined=container, through_loop=through_loop)
+    here_cast, loop_cast = (cast_in(joined._replace(in_threads=in_threads)) for in_threads in (False, True))
+    inner = here_cast._replace(outside=()).everyone()
+    needed = any(step.subscription.container is not None for step in inner)
+
+    def bottom(cast: Cast, *, in_hop: bool) -> Link:
+        link = _bottom(cast, joined, through_loop, in_hop=in_hop)
+        if not cast.outside:
+            return link
+        tell = telling_here(here_cast.outside, around.failures, through_loop)
+        return deferring(link, tell, Telling(loop_cast.outside, around.failures), container)
+
+    entry = chain(loop_cast.listeners, bottom(loop_cast, in_hop=True))[1]
+    if around.in_threads:
+        return (aopened, (container, *entry)) if needed else (joining, (container, plain, entry))
+    on_loop = partial(_entered, (aopened, (container, *entry)))
+    entry = here(here_cast.listeners, bottom(here_cast, in_hop=False), through_loop)
+    if not needed:
+        return (joining, (container, plain, entry))
+    if all(step.call is not None for step in inner):
+        entry = (opened, (container, *entry))
+    else:
+        entry = (opened_on_loop, (container, entry, through_loop, on_loop))
+    async_only = next((step for step in here_cast.everyone() if step.call is None), None)
+    return entry if async_only is None else unless_on_loop(entry, around.declared.name, async_only.subscription.name)
+
+
+def _entered(entry: Entry, event: Any) -> Any:
+    return entry[0](event, entry[1])
 
 
 def unless_on_loop(entry: Entry, event: str, subscriber: str) -> Entry:

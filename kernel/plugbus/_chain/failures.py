@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
+from plugbus._services.units import detached
 from plugbus.event_types import event, event_type
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Failures:
         announcement = self._note(subscription, event, error)
         if announcement is not None:
             try:
-                self._announce(announcement)
+                with detached():  # what is told of a failure does not depend on whether the rest succeeds
+                    self._announce(announcement)
             except Exception as failure:  # noqa: BLE001 - the failure of a report must not become the emitter's
                 _log("announcing a failure failed", subscription, event, failure)
 
@@ -91,7 +93,8 @@ class Failures:
         announcement = self._note(subscription, event, error)
         if announcement is not None:
             try:
-                await self._aannounce(announcement)
+                with detached():
+                    await self._aannounce(announcement)
             except Exception as failure:  # noqa: BLE001 - as above
                 _log("announcing a failure failed", subscription, event, failure)
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, g
 
 from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
 from plugbus._chain.invoking import check_place, is_coroutine_callable, refuse_generator
+from plugbus._chain.units import building_first
 from plugbus._chain.views import is_view, viewing
+from plugbus._services.late import Late
 from plugbus.errors import SubscriptionError
 from plugbus.options import OUTSIDE
 from plugbus.subscribers import Listener, label, parts_of
@@ -18,6 +20,7 @@ from plugbus.subscribers import Listener, label, parts_of
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from plugbus._services.container import Container
     from plugbus.event_types import EventType
     from plugbus.options import Kind, Options
     from plugbus.owner import Owner
@@ -38,6 +41,8 @@ class Prepared(NamedTuple):
     call: Call | None
     acall: Call | None
     view: type[BaseModel] | None = None
+    container: Container | None = None
+    """Whose unit of work it needs, if any."""
     suspect: bool = False
     """Whether it is sync, and its code names an async function: it may return a coroutine."""
 
@@ -67,12 +72,24 @@ def prepare(  # noqa: PLR0917 - called from one place
         check_outside(name, call, [item.cls for item in known] if view is None else [view], options.run_in)
     ready = call if outside else _injected(call, kind, name, owner, services)
     is_async = is_coroutine_callable(ready)
+    _check_place(name, options, has_sync=not is_async, has_async=is_async, kind=kind)
+    container = ready.container if isinstance(ready, Late) else None
+    if isinstance(ready, Late) and not is_async:
+        ready, is_async = _in_unit(ready, name, options, owner)
     if view is not None and not outside:
         ready = viewing(ready, view, is_async=is_async)
-    _check_place(name, options, has_sync=not is_async, has_async=is_async, kind=kind)
     if is_async:
-        return Prepared(call, None, ready, view)
-    return Prepared(call, ready, None, view, suspect=_names_async(call))
+        return Prepared(call, None, ready, view, container)
+    return Prepared(call, ready, None, view, container, suspect=_names_async(call))
+
+
+def _in_unit(late: Late, name: str, options: Options, owner: Owner) -> tuple[Call, bool]:
+    """Return how a sync subscriber gets services of a unit of work, and whether that is async."""
+    if options.run_in == "caller":
+        raise SubscriptionError(
+            name, "run_in='caller' cannot wait for services of a unit of work", "Leave it out, or make it async."
+        )
+    return (building_first(late, owner.threads, options.timeout_seconds), True) if late.needs_loop else (late, False)
 
 
 def _built(cls: type, kind: Kind, name: str, owner: Owner, services: Services | None) -> Any:

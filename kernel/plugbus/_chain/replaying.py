@@ -72,7 +72,7 @@ def _kept(core: Core, subscription: Subscription) -> list[Any]:
 
 
 def _step(core: Core, subscription: Subscription, event: Any) -> Step:
-    around = Surroundings(event_type(type(event)), core.checked, core.instruments, core.failures)
+    around = Surroundings(event_type(type(event)), core.checked, core.instruments, core.failures, alone=True)
     return step_for(subscription, around)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from plugbus._chain import policies
+from plugbus._chain import levels, policies, units
 from plugbus._chain.checks import achecked, checked
 from plugbus._chain.invoking import Guards, guarded, without_coroutine
 from plugbus._chain.watching import awatched, watched
@@ -14,6 +14,8 @@ from plugbus.errors import ChainContractError, ListenerTimeoutError
 
 if TYPE_CHECKING:
     from plugbus._chain.failures import Failures
+    from plugbus._chain.links import ThroughLoop
+    from plugbus._services.container import Container
     from plugbus._threads import Threads
     from plugbus.event_types import EventType
     from plugbus.instrument import Instrument
@@ -33,6 +35,12 @@ class Surroundings(NamedTuple):
     failures: Failures
     in_threads: bool = False
     """Whether sync subscribers run in worker threads, as they do when the emit is async."""
+    joined: Container | None = None
+    """Whose unit of work is open while the chain runs, if any is."""
+    through_loop: ThroughLoop | None = None
+    """How a thread gets to the loop."""
+    alone: bool = False
+    """Whether there is no chain: the subscriber is replayed to."""
 
 
 class Step(NamedTuple):
@@ -72,7 +80,7 @@ class Step(NamedTuple):
 def step_for(subscription: Subscription, around: Surroundings) -> Step:
     """Wrap a subscription's callables in what it asked for, innermost first; what it did not ask for costs nothing."""
     options = subscription.options
-    call, acall = subscription.call, subscription.acall
+    call, acall = _in_units(subscription, around)
     if around.checked:
         call = call and checked(call, subscription, around.declared)
         acall = acall and achecked(acall, subscription, around.declared)
@@ -93,8 +101,35 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
         call, unfiltered = (each and policies.lenient(each, report) for each in (call, unfiltered))
         areport = partial(around.failures.areport, subscription)
         acall = acall and policies.alenient(acall, areport)
-        return Step(subscription, call, acall, unfiltered, areport)
-    return Step(subscription, call, acall, unfiltered)
+        return _repeatable(Step(subscription, call, acall, unfiltered, areport), around)
+    return _repeatable(Step(subscription, call, acall, unfiltered), around)
+
+
+def _in_units(subscription: Subscription, around: Surroundings) -> tuple[Call | None, Call | None]:
+    """Wrap what is told after the chain in a unit of work of its own; and one whose failure is put up with in a try."""
+    call, acall, container = subscription.call, subscription.acall, subscription.container
+    outside = subscription.kind == "observer" and not subscription.inside
+    if container is not None and (outside or around.alone):
+        return call and units.own_unit(call, container), acall and units.aown_unit(acall, container)
+    put_up_with = subscription.options.on_error in ("skip", "log") or (
+        subscription.kind == "observer" and subscription.options.on_error is None
+    )
+    if around.joined is not None and put_up_with and not outside:
+        assert around.through_loop is not None, "whoever joins a unit of work knows the way to the loop"
+        call = call and levels.tries(call, around.joined, around.through_loop)
+        acall = acall and levels.atries(acall, around.joined)
+    return call, acall
+
+
+def _repeatable(step: Step, around: Surroundings) -> Step:
+    container, through_loop = around.joined, around.through_loop
+    if container is None or through_loop is None or step.subscription.kind != "listener":
+        return step
+    call, unfiltered = (
+        each and levels.repeatable(each, container, through_loop) for each in (step.call, step.unfiltered)
+    )
+    acall = step.acall and levels.arepeatable(step.acall, container)
+    return step._replace(call=call, unfiltered=unfiltered, acall=acall)
 
 
 def _overrun(subscription: Subscription, event: str, _: Any) -> ListenerTimeoutError:

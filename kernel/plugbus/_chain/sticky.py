@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
-from plugbus._chain.links import Entry
+from plugbus._chain.units import after_success
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from plugbus._chain.links import Entry
+    from plugbus._services.container import Container
+
+    Call = Callable[..., Any]
 
 __all__ = ("Sticky",)
 
@@ -21,18 +27,18 @@ class Sticky:
     def __init__(self) -> None:
         self._last: dict[type, Any] = {}
 
-    def remembering(self, entry: Entry, *, is_async: bool) -> Entry:
-        """Keep what comes out of a chain that succeeded."""
-        return (self._aremember if is_async else self._remember, entry)
+    def remembering(self, entry: Entry, container: Container | None, *, is_async: bool) -> Entry:
+        """Keep what comes out of a chain that succeeded, and its unit of work with it."""
+        return (self._aremember if is_async else self._remember, (*entry, container))
 
-    def _remember(self, event: Any, entry: Entry) -> Any:
-        result = entry[0](event, entry[1])
-        self._last[type(event)] = result
+    def _remember(self, event: Any, rest: tuple[Call, Any, Container | None]) -> Any:
+        result = rest[0](event, rest[1])
+        after_success(rest[2], partial(self._last.__setitem__, type(event), result))
         return result
 
-    async def _aremember(self, event: Any, entry: Entry) -> Any:
-        result = await entry[0](event, entry[1])
-        self._last[type(event)] = result
+    async def _aremember(self, event: Any, rest: tuple[Call, Any, Container | None]) -> Any:
+        result = await rest[0](event, rest[1])
+        after_success(rest[2], partial(self._last.__setitem__, type(event), result))
         return result
 
     def last(self, types: Iterable[type]) -> list[Any]:

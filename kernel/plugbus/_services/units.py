@@ -44,16 +44,14 @@ class Unit:
         seeds: What is there already, by type and name.
 
     Attributes:
-        outer: What was open around it: another container's, or one that it does not join.
         top: Its outermost level.
     """
 
-    __slots__ = ("container", "home", "outer", "seeds", "top")
+    __slots__ = ("container", "home", "seeds", "top")
 
     def __init__(self, container: Container, home: Home, seeds: Seeds | None = None) -> None:
         self.container, self.home, self.seeds = container, home, seeds or {}
-        self.outer = UNIT.get()
-        self.top = Level(self, None)
+        self.top = Level(self, None, UNIT.get())
 
     @classmethod
     def on_loop(cls, container: Container, seeds: Seeds | None = None) -> Unit:
@@ -75,7 +73,7 @@ class Unit:
         Raises:
             BaseException: What a commit failed with; the rest was rolled back with it then.
         """
-        UNIT.set(self.outer)
+        UNIT.set(self.top.outer)
         ending = Ending(error)
         try:
             await ending.aclose(self.top.take(), self.container.clean_up_seconds)
@@ -87,7 +85,7 @@ class Unit:
 
     def end(self, error: BaseException | None) -> None:
         """Do the same in the thread that opened it."""
-        UNIT.set(self.outer)
+        UNIT.set(self.top.outer)
         ending = Ending(error)
         ending.close(self.top.take())
         ending.settle()
@@ -102,15 +100,16 @@ class Level:
     Attributes:
         adopted: Clean-up that is due for levels below that succeeded.
         after: What is to be done once the unit has succeeded.
-        merged: Whether what it had is the next level's above.
         closed: Whether nothing more is built in it.
+        merged: Whether what it had is the next level's above.
+        outer: What is in force around it: a level of another unit, perhaps of another container.
         stores: What was built in it, by the override beneath which it was.
     """
 
-    __slots__ = ("adopted", "after", "closed", "merged", "parent", "stores", "unit")
+    __slots__ = ("adopted", "after", "closed", "merged", "outer", "parent", "stores", "unit")
 
-    def __init__(self, unit: Unit, parent: Level | None) -> None:
-        self.unit, self.parent = unit, parent
+    def __init__(self, unit: Unit, parent: Level | None, outer: Level | None) -> None:
+        self.unit, self.parent, self.outer = unit, parent, outer
         self.after: list[After] = []
         self.closed = self.merged = False
         self.stores: dict[Override | None, Store] = {}
@@ -209,5 +208,5 @@ def current(container: Container) -> Level | None:
                 level = level.parent
             if not level.closed:
                 return level
-        level = level.unit.outer
+        level = level.outer
     return None
