@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any, assert_type
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, NamedTuple, assert_type
 
 import pluggy
 from pydantic import BaseModel
 
 from plugbus import (
     Bound,
+    Close,
     EventBus,
     Health,
     Kernel,
@@ -18,6 +19,7 @@ from plugbus import (
     KernelPortal,
     Logger,
     Manifest,
+    Marked,
     Owner,
     Plugin,
     PluginContext,
@@ -25,8 +27,11 @@ from plugbus import (
     Plugins,
     PluginState,
     Problem,
+    checks,
     hookimpl,
+    mark,
     provides,
+    reads,
 )
 from plugbus.services import Services
 
@@ -147,3 +152,37 @@ def binds(owner: Owner) -> None:
 async def awaits(bound: Bound[int]) -> None:
     """Awaiting a call gives the result."""
     assert_type(await bound("tea"), int)
+
+
+class JobMark(NamedTuple):
+    """A mark."""
+
+    name: str
+
+
+class Jobs(Plugin):
+    """Reads and checks marks; its functions stay what they are."""
+
+    @reads(JobMark)
+    async def attach(self, found: Marked[JobMark], log: Logger) -> Close | None:
+        """Be told of one."""
+        assert_type(found.mark, JobMark)
+        assert_type(found.call, Bound[Any])
+        assert_type(found.owner, Owner)
+        return None
+
+    @staticmethod
+    @checks(JobMark)
+    def check(found: Sequence[Marked[JobMark]]) -> list[Problem]:
+        """Look at all."""
+        return [Problem(each.owner.id, each.mark.name) for each in found]
+
+    @mark(JobMark("tidy"))
+    def tidy(self, limit: int) -> str:
+        """Do something."""
+        return str(limit)
+
+
+def marked(jobs: Jobs) -> None:
+    """What is marked is called as before."""
+    assert_type(jobs.tidy(3), str)
