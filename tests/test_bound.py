@@ -369,7 +369,7 @@ async def test_a_thread_that_overruns_is_abandoned_and_a_stuck_plugin_gets_no_mo
         owner = await started(kernel)
         bound = owner.bind(may_end.wait, timeout_seconds=0.01)
         try:
-            for _ in range(owner.threads.limit):
+            while not owner.threads.is_stuck:  # on a loaded machine the time may be up before the thread began
                 with pytest.raises(PluginTimeoutError):
                     await bound()
             with pytest.raises(PluginStuckError):
