@@ -173,6 +173,10 @@ class Core:
 
     def heard_by(self, subscription: Subscription) -> set[type]:
         """Return the known types that a subscription hears."""
+        return {cls for cls in self.meant_by(subscription) if subscription.may_hear(event_type(cls))}
+
+    def meant_by(self, subscription: Subscription) -> set[type]:
+        """Return the known types that it would hear, if its plugin may."""
         heard: set[type] = set()
         for target in subscription.events:
             if isinstance(target, type):
@@ -183,7 +187,7 @@ class Core:
                 heard |= self.registry.matching(Pattern(target))
             elif (declared := self.registry.named(target)) is not None:
                 heard.add(declared.cls)
-        return {cls for cls in heard if subscription.may_hear(event_type(cls))}
+        return heard
 
     def _forget(self, subscription: Subscription) -> None:
         """Drop the chains that a subscription is, or is no longer, part of."""

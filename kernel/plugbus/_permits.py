@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, final
 
 from plugbus._chain.targets import is_root
-from plugbus.errors import PermissionDeniedError
+from plugbus.errors import PermissionDeniedError, Problem
 from plugbus.event_types import event_type, origin_of
 from plugbus.events import NamedEvent
 from plugbus.registry import Pattern
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from plugbus._chain.links import Entry
     from plugbus.event_types import EventType
     from plugbus.options import Target
+    from plugbus.subscription import Subscription
 
-__all__ = ("Limits", "Permits", "checked_permission")
+__all__ = ("Limits", "Permits", "checked_permission", "passed_by")
 
 EVERYTHING: Final = "**"
 MANAGE: Final = "kernel.manage"
@@ -147,6 +148,13 @@ class Permits:
         if not self._uses:
             raise PermissionDeniedError(self._plugin, "use", MANAGE)
         self.check_use(MANAGE)
+
+
+def passed_by(subscription: Subscription, declared: EventType) -> Problem:
+    """Tell of an event that a subscription means, and its plugin may not hear."""
+    where = f"{subscription.kind} {subscription.name!r} of plugin {subscription.plugin!r}"
+    hint = "its manifest, or a grant, leaves that out (subscribes=[...])"
+    return Problem(where, f"does not hear {declared.name!r}, a subclass of what it subscribed to", hint, fatal=False)
 
 
 def checked_permission(name: str | None) -> str | None:

@@ -321,6 +321,10 @@ async def test_a_subscriber_of_a_base_class_hears_the_allowed_heirs_alone() -> N
 
     assert heard == [UserDeleted()] * 2
     assert [step.name for step in bus.explain(ProductMoved).steps] == ["host's"]
+    assert [problem.message.partition(",")[0] for problem in bus.problems()] == [
+        "does not hear 'product.fake'", "does not hear 'product.moved'",
+    ]  # fmt: skip
+    assert not any(problem.fatal for problem in bus.problems())
 
 
 def test_a_sticky_event_is_not_replayed_to_who_may_not_hear_it() -> None:

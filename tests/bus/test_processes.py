@@ -36,7 +36,6 @@ from plugbus import (
     current,
     observes,
 )
-from plugbus._workers.placing import pids
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(SECONDS * 2)]
 
@@ -429,7 +428,7 @@ async def test_a_process_that_is_busy_when_its_plugin_leaves_is_ended_within_the
 
 async def test_a_plugin_that_has_left_starts_no_process() -> None:
     """A chain that was under way before goes on, and is told."""
-    bus = EventBus()
+    before, bus = await kids(), EventBus()
     owner, view = plugin(bus, "shop")
     subscription = view.answer(Work, work, run_in="process")
     assert subscription.acall is not None
@@ -437,22 +436,21 @@ async def test_a_plugin_that_has_left_starts_no_process() -> None:
 
     with pytest.raises(PluginGoneError):
         await subscription.acall(Work())
-    assert pids(owner) == ()
+    assert await kids() == before
 
 
 async def test_closing_the_last_of_them_ends_idle_processes() -> None:
     before, bus = await kids(), EventBus()
-    owner, view = plugin(bus, "shop")
+    _, view = plugin(bus, "shop")
     first = view.answer(Work, work, run_in="process")
     second = view.observe(Told, tell, run_in="process")
     pid = await bus.acall(Work())
 
     first.close()
-    assert pids(owner) == (pid,)
+    assert await kids() == {*before, pid}
     second.close()
-    await to_thread.run_sync(gone, before)
 
-    assert pids(owner) == ()
+    await to_thread.run_sync(gone, before)
 
 
 async def test_a_chain_that_outlives_its_subscription_keeps_no_process(pipe: str, gates: list[str]) -> None:

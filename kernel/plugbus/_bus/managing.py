@@ -9,6 +9,7 @@ from plugbus._chain.replaying import areplay
 from plugbus._chain.shelves import ANY
 from plugbus._chain.views import view_problem
 from plugbus._closing import Closing
+from plugbus._permits import passed_by
 from plugbus.event_types import event_type
 from plugbus.events import NamedEvent
 from plugbus.explain import Plan, dangling, plan_of
@@ -122,12 +123,14 @@ class Managing(BusState):
             return tuple(self._core.book)
 
     def problems(self) -> list[Problem]:
-        """Return what is odd but allowed: references to nobody, views that cannot fit."""
+        """Return what is odd but allowed: references to nobody, views that cannot fit, events that pass somebody by."""
         everyone = self.subscriptions()
         with self._core.lock:
             viewing = [(item, event_type(cls)) for item in everyone if item.view for cls in self._core.heard_by(item)]
+            barred = [(item, cls) for item in everyone for cls in self._core.meant_by(item) - self._core.heard_by(item)]
         unfit = (view_problem(subscription, declared) for subscription, declared in viewing)
-        return [*dangling(everyone, everyone), *(problem for problem in unfit if problem is not None)]
+        found = [*dangling(everyone, everyone), *(problem for problem in unfit if problem is not None)]
+        return [*found, *sorted((passed_by(item, event_type(cls)) for item, cls in barred), key=str)]
 
     def statistics(self) -> BusStatistics:
         """Return what happened so far, by plugin."""

@@ -106,12 +106,6 @@ def leave(subscription: Subscription) -> None:
             threading.Thread(target=pool.close_idle, name=f"plugbus ends workers of {subscription.plugin}").start()
 
 
-def pids(owner: Owner) -> tuple[int, ...]:
-    """Return the ids of the worker processes of a plugin."""
-    pool = _pools.get(owner)
-    return () if pool is None else pool.pids
-
-
 def _pool_of(owner: Owner) -> Pool:
     from plugbus._workers.pool import Pool  # what starts processes is imported by those who do
 

@@ -44,12 +44,6 @@ class Pool:
         self.users = 0
         weakref.finalize(self, _kill, self._all, self._pid)  # at the latest when the interpreter ends
 
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The ids of the processes that are there."""
-        with self._changed:
-            return tuple(sorted(worker.pid for worker in self._all))
-
     async def ask(self, request: bytes) -> tuple[bytes, int]:
         """Have a request answered by a worker; a cancelled one ends its worker, and waits until that is gone.
 
