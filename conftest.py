@@ -14,6 +14,9 @@ from tests.blocking import detect_blocking_calls
 from tests.pages import Page
 from trio.testing import MockClock
 
+from plugbus import _early
+from plugbus._context import WANTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -55,6 +58,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str | tuple[str, dict[str, 
     if request.param == "trio-virtual":
         return "trio", {"clock": MockClock(autojump_threshold=0)}  # a new one each time: a clock never goes back
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin each test as a process in which nobody has asked for the context yet: once asked, chains are others."""
+    monkeypatch.setattr(WANTED, "on", False)
+    monkeypatch.setattr(_early, "_found", {})
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from plugbus.principal import Principal
 if TYPE_CHECKING:
     from contextvars import Token
 
-__all__ = ("HERE", "WANTED", "Carried", "Current", "Here", "carried", "in_force", "new_id", "resumed")
+__all__ = ("HERE", "WANTED", "Carried", "Current", "Here", "began", "carried", "in_force", "resumed")
 
 
 @final
@@ -44,7 +44,6 @@ class Current(NamedTuple):
         >>> class Tick(Event, name="tick"): ...
         >>> bus = EventBus()
         >>> subscription = bus.observe(Tick, lambda tick: print(current().event, current().emitter))
-        >>> current()
         >>> _ = bus.emit(Tick())
         tick host
     """
@@ -126,9 +125,13 @@ class Here:
         self.emit, self.within = emit, within
         self.active = True
 
+    def lasts(self) -> bool:
+        """Tell whether it has not ended."""
+        return self.active
+
     def running(self) -> Current | None:
         """Return the emit that runs here, unless it has ended."""
-        return self.emit if self.emit is not None and (self.within or self).active else None
+        return self.emit if self.emit is not None and (self.within or self).lasts() else None
 
 
 HERE: Final[ContextVar[Here | None]] = ContextVar("plugbus_context", default=None)
@@ -178,18 +181,26 @@ def resumed(carried: Carried | None, event: object = None) -> Iterator[None]:
     facts = carried or Carried()
     emit = facts.emit
     if emit is None and event is not None:
-        emit = _late(facts, event)
+        emit = began(wire_name(event), datetime.now(UTC), "", carried and Here(*carried[:3]))
         facts = Carried(emit.principal, emit.correlation_id, emit.id)
     here = Here(facts.principal, facts.correlation_id, facts.cause, emit) if carried or emit else None
     with in_force(here):
         yield
 
 
-def _late(facts: Carried, event: object) -> Current:
+def began(event: str, time: datetime, emitter: str, around: Here | None) -> Current:
+    """Return what there is to know about an emit.
+
+    Args:
+        event: Wire name of its event.
+        time: When it began.
+        emitter: Id of the plugin that emits.
+        around: What is in force around it.
+    """
     id = new_id()
-    return Current(
-        id, wire_name(event), datetime.now(UTC), facts.principal, facts.correlation_id or id, facts.cause, ""
-    )
+    if around is None:
+        return Current(id, event, time, None, id, None, emitter)
+    return Current(id, event, time, around.principal, around.correlation_id or id, around.cause, emitter)
 
 
 def wire_name(event: object) -> str:
@@ -262,13 +273,14 @@ class Wanted:
         if on:
             bus.with_context()
 
-    def turn_on(self) -> None:
-        """Tell every bus; emits that are under way end as they began."""
+    def turn_on(self) -> bool:
+        """Tell every bus, and say whether nobody had asked before; emits that are under way end as they began."""
         with self._lock:
-            buses = () if self.on else tuple(self._buses)
-            self.on = True
+            first, self.on = not self.on, True
+            buses = tuple(self._buses) if first else ()
         for bus in buses:
             bus.with_context()
+        return first
 
 
 WANTED: Final = Wanted()

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
+from plugbus._annotations import underlying
 from plugbus._chain.book import Book
 from plugbus._chain.breaking import BreakerState
 from plugbus._chain.bridge import Bridge
@@ -27,6 +28,7 @@ from plugbus._chain.targets import is_root
 from plugbus._chain.units import once_scoping
 from plugbus._chain.watching import awatched, watched
 from plugbus._context import WANTED
+from plugbus.context import will_ask
 from plugbus.event_types import EventType, event_type, origin_of
 from plugbus.events import NamedEvent
 from plugbus.options import ABSENT
@@ -95,6 +97,8 @@ class Core:
             SubscriptionError: If its name is taken, or it filters by a key that the type does not have.
             PluginGoneError: If its owner has left.
         """
+        if not WANTED.on and will_ask(underlying(ready.target)):
+            WANTED.turn_on()
         with self.lock:
             added = self._enter_types(targets, owner)
             try:

@@ -5,17 +5,19 @@ Owns the two functions; what is known, and how it travels, is in ``_context.py``
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from plugbus._context import HERE, WANTED, Here, in_force
+from plugbus._early import asked_within, settled
 
 if TYPE_CHECKING:
     from plugbus._context import Current
     from plugbus.principal import Principal
 
-__all__ = ("acting_as", "current")
+__all__ = ("acting_as", "current", "will_ask")
 
 
 def current() -> Current | None:
@@ -34,9 +36,10 @@ def current() -> Current | None:
         >>> current() is None
         True
     """
-    if not WANTED.on:
-        WANTED.turn_on()
     here = HERE.get()
+    if WANTED.on and type(here) is Here and (found := here.running()) is not None:
+        return found
+    here = asked_within(here, first=WANTED.turn_on())
     return None if here is None else here.running()
 
 
@@ -60,7 +63,7 @@ def acting_as(
         ...     carried().principal
         Principal('ann', [])
     """
-    outer = HERE.get()
+    outer = settled(HERE.get())
     if outer is None:
         here = Here(principal, correlation_id, cause)
     else:
@@ -71,3 +74,12 @@ def acting_as(
         here = Here(principal, correlation_id, cause or outer.cause, emit, emit and (outer.within or outer))
     with in_force(here):
         yield
+
+
+def will_ask(subscriber: object) -> bool:
+    """Tell whether a subscriber may well ask: the module that it is written in has imported ``current``.
+
+    Then it is switched on before the first emit, and not in the middle of one.
+    """
+    module = sys.modules.get(getattr(subscriber, "__module__", None) or "")
+    return getattr(module, "current", None) is current

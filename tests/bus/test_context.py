@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from tests.bus.tools import (
+    EVERY_WORLD,
     Ask,
     Boom,
     HandClock,
@@ -34,16 +35,11 @@ ANN, BOB = Principal("ann"), Principal("bob")
 
 
 @pytest.fixture(params=["asked", "never asked"])
-def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether somebody in this process has asked before."""
-    monkeypatch.setattr(WANTED, "on", request.param == "asked")
+def asked(request: pytest.FixtureRequest) -> bool:
+    """Whether somebody in this process has asked before; nobody has where a test does not say so."""
+    if request.param == "asked":
+        current()
     return WANTED.on
-
-
-@pytest.fixture
-def never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process in which nobody has asked."""
-    monkeypatch.setattr(WANTED, "on", False)
 
 
 def running() -> Current:
@@ -65,7 +61,6 @@ def test_without_an_emit_there_is_none(asked: bool) -> None:
 
 def test_an_emit_says_what_it_is() -> None:
     """Its id, event, time and emitter."""
-    current()
     clock = HandClock()
     clock.seconds = 86_400.0
     bus, seen = EventBus(clock=clock), list[Current | None]()
@@ -85,9 +80,7 @@ def test_an_emit_says_what_it_is() -> None:
 
 @in_every_world
 def test_everybody_in_an_emit_sees_the_same(world: World, asked: bool) -> None:
-    """Listeners, handler and observers, in threads, on the loop and over the bridge."""
-    current()
-    asked = True
+    """Listeners, handler and observers, in threads, on the loop and over the bridge; also who asks first of all."""
     bus, seen = EventBus(), list[Current | None]()
     for asynchronous in (False, True, False):
 
@@ -107,8 +100,7 @@ def test_everybody_in_an_emit_sees_the_same(world: World, asked: bool) -> None:
 
     assert {found.id for found in seen if found} == {again}
     assert None not in seen
-    if asked:
-        assert first_ids == {bus_id}
+    assert first_ids == {bus_id}
     assert bus_id != again
     assert current() is None
 
@@ -260,7 +252,7 @@ def test_an_untyped_event_is_called_by_its_wire_name(bus: EventBus) -> None:
 # Paying only since somebody asked
 
 
-def test_as_long_as_nobody_asks_the_chains_are_the_very_same(never_asked: None) -> None:
+def test_as_long_as_nobody_asks_the_chains_are_the_very_same() -> None:
     """Whoever acts: the context is compiled in by the first question, for every bus and view there is."""
     bus = EventBus()
     _, view = plugin(bus, "shop")
@@ -283,7 +275,7 @@ def test_as_long_as_nobody_asks_the_chains_are_the_very_same(never_asked: None) 
     assert EventBus()._core.tables.apart
 
 
-async def test_the_first_question_reaches_async_emits_too(never_asked: None, bus: EventBus) -> None:
+async def test_the_first_question_reaches_async_emits_too(bus: EventBus) -> None:
     seen: list[Current | None] = []
     bus.observe(Ping, asking(seen, asynchronous=True))
     await bus.aemit(Ping())
@@ -291,6 +283,37 @@ async def test_the_first_question_reaches_async_emits_too(never_asked: None, bus
 
     assert bus._aemits[Ping][0] is _arunning
     assert seen[1] is not None
+
+
+def test_a_module_that_imports_current_has_it_from_its_first_subscription_on() -> None:
+    """So that the first emit is not under way when the first question comes."""
+    bus = EventBus()
+    bus.observe(Ping, print)
+    assert not WANTED.on
+
+    bus.observe(Pong, lambda pong: None)
+
+    assert WANTED.on
+
+
+@pytest.mark.parametrize("world", EVERY_WORLD, ids=repr)
+def test_who_asks_first_of_all_in_a_worker_thread_is_told_what_it_can_know(world: World) -> None:
+    """The event, and one id as long as the hop lasts; not who emitted it. Once it has ended, nothing is left."""
+    bus, seen = EventBus(), list[Current | None]()
+
+    def ask(ask: Ask) -> str:
+        seen.extend([current(), current()])
+        return ""
+
+    bus.answer(Ask, ask)
+    WANTED.on = False
+    bus._core.tables.apart = False
+    bus._core.tables.enter(bus, bus._owner)
+    world.call(bus, Ask())
+
+    assert seen[0] == seen[1]
+    assert _expected(seen[0]).event == "tools.ask"
+    assert current() is None
 
 
 def test_subscriptions_change_as_ever_once_it_is_asked_for(bus: EventBus) -> None:

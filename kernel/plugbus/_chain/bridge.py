@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import anyio
 
+from plugbus._early import Crossing
 from plugbus._services.homes import away
 from plugbus._threads import back_to_loop, in_worker_thread, outcome
 from plugbus.errors import EmitCancelled
@@ -42,6 +43,10 @@ class Bridge:
     def _through_loop(self, acall: Callable[[Any], Any], event: Any) -> Any:
         if in_worker_thread():
             return back_to_loop(acall, event)
+        with Crossing():
+            return self._cross(acall, event)
+
+    def _cross(self, acall: Callable[[Any], Any], event: Any) -> Any:
         if self.portal is None:
             return anyio.run(_awaiting, acall, event)
         try:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from plugbus._context import HERE, Current, Here, leave, new_id, wire_name
+from plugbus._context import HERE, Here, began, leave, wire_name
+from plugbus._early import STEPS, Early, settled
 from plugbus.events import NamedEvent
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ async def _arunning(event: Any, rest: tuple[Callable[..., Any], Any, Facts]) -> 
 
 
 def _begin(event: Any, name: str | None, emitter: str, now: Callable[[], datetime]) -> Here:
-    outer, id = HERE.get(), new_id()
-    principal = correlation_id = cause = None
-    if outer is not None:
-        principal, correlation_id, cause = outer.principal, outer.correlation_id, outer.cause
-    correlation_id = correlation_id or id
-    emit = Current(id, name or wire_name(event), now(), principal, correlation_id, cause, emitter)
-    return Here(principal, correlation_id, id, emit)
+    outer = HERE.get()
+    if type(outer) is Early:
+        outer = settled(outer)
+    emit = began(name or wire_name(event), now(), emitter, outer)
+    return Here(emit.principal, emit.correlation_id, emit.id, emit)
+
+
+STEPS.update((_running, _arunning))
