@@ -33,6 +33,7 @@ from plugbus import (
     Problem,
     SettingsError,
     SettingsStore,
+    Tasks,
     Veto,
     listens,
     observes,
@@ -150,7 +151,24 @@ async def test_a_store_that_fails_fails_the_plugins_that_have_settings_and_no_ot
         assert kernel.plugins["plain"].state == "ready"
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
+async def test_a_store_that_returns_no_mapping_is_told_so() -> None:
+    class Odd(Store):
+        async def load(self, plugin: str) -> Any:
+            return [1]
+
+    kernel = Kernel(plugins=[Shop])
+    kernel.services.value(SettingsStore, Odd())
+
+    async with kernel:
+        assert reason(kernel) == "SettingsStore.load returned list, and no mapping"
+
+
+async def test_keys_that_are_no_text_are_unknown_and_nothing_breaks() -> None:
+    async with Kernel(plugins=[Shop], config={"plugins": {"shop": {1: {2: 3}}}}) as kernel:
+        assert "1: there is no such setting" in reason(kernel)
+        assert kernel.plugins["shop"].setting_sources["1.2"] == "argument"
+
+
 async def test_a_store_may_be_sync_and_then_runs_in_a_thread() -> None:
     class Sync:
         def load(self, plugin: str) -> Mapping[str, Any]:
@@ -243,6 +261,8 @@ async def test_a_listener_says_what_its_settings_go_over(file: Path, over: Any, 
 def test_a_listener_cannot_go_over_what_does_not_exist() -> None:
     with pytest.raises(ValueError, match="must be one of 'defaults', 'file'"):
         PluginConfiguring(plugin="shop").with_settings({}, source="x", over="heaven")
+    with pytest.raises(TypeError, match="takes a mapping"):
+        PluginConfiguring(plugin="shop").with_settings([], source="x")
 
 
 async def test_a_listener_checks_what_the_plugin_would_get() -> None:
@@ -659,3 +679,50 @@ async def test_a_secret_is_in_no_traceback_with_local_variables() -> None:
 
     assert "merged" in told
     assert CANARY not in told
+
+
+class Needy(Plugin, id="needy"):
+    class Settings(BaseModel):
+        url: str
+
+    def __init__(self, settings: Settings) -> None: ...
+
+
+def test_check_knows_that_a_store_or_a_listener_may_give_what_is_required() -> None:
+    def fatal(*plugins: object, prepare: Any = None) -> list[bool]:
+        kernel = Kernel(plugins=[Needy, *plugins])
+        if prepare is not None:
+            prepare(kernel)
+        return [problem.fatal for problem in kernel.check() if "is required and nobody" in problem.message]
+
+    assert fatal() == [True]
+    assert fatal(listening("vault", to=PluginConfiguring)) == [False]
+    assert fatal(prepare=lambda kernel: kernel.services.value(SettingsStore, Store())) == [False]
+    assert fatal(prepare=lambda kernel: kernel.bus.listen(PluginConfiguring, lambda event, next_fn: event)) == [False]
+
+
+@pytest.mark.parametrize("phase", ["__init__", "on_boot", "on_ready", "on_shutdown", "check_health", "task"])
+async def test_a_secret_that_a_plugin_raises_is_crossed_out(phase: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a driver does that puts the whole address into its errors; whatever else is said stays."""
+
+    def fail(self: Any, *_: object) -> None:
+        raise ConnectionError(f"no route to postgres://user:{CANARY}@example, max_items=100")
+
+    class Connecting(Plugin, id="shop"):
+        Settings = Settings
+
+        async def on_boot(self, tasks: Tasks) -> None:
+            if phase == "task":
+                await tasks.start(fail, self).wait()
+
+    if phase != "task":
+        setattr(Connecting, phase, fail)
+    told: list[object] = []
+    kernel = Kernel(plugins=[Connecting], config={"plugins": {"shop": {"api_key": CANARY}}})
+    kernel.bus.observe("plugin.*", lambda event: told.append(event))
+    async with kernel:
+        told += [kernel.plugins["shop"], await kernel.health(), kernel.explain(), kernel.check()]
+    told += [kernel.plugins["shop"], kernel.plugins["shop"].error, *capsys.readouterr()]
+
+    assert "no route to postgres://user:***@example, max_items=100" in repr(told)
+    assert CANARY not in repr(told)

@@ -140,11 +140,14 @@ class PluginConfiguring(Event, name="plugin.configuring", key="plugin", defer_bu
 
         Raises:
             ValueError: If there is no such source.
+            TypeError: If *values* is no mapping.
         """
         from plugbus._kernel.sources import LEVELS, SettingsSource
 
         if over not in LEVELS:
             raise ValueError(f"with_settings(over={over!r}): must be one of {', '.join(map(repr, LEVELS))}")
+        if not isinstance(values, Mapping):
+            raise TypeError(f"with_settings({type(values).__name__}): takes a mapping of settings by key")
         added = SettingsSource(source, values, level=over)
         return self._of(self._settings().over(added), booting=self.booting)
 

@@ -7,6 +7,7 @@ It is imported with the first logger, since a bus that nothing fails on needs no
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any, Protocol, Self, cast
 
 __all__ = ("Logger", "plugin_logger", "text_of")
@@ -69,10 +70,20 @@ def plugin_logger(plugin_id: str) -> Logger:
     return cast("Logger", structlog.get_logger(f"plugbus.{plugin_id}", plugin=plugin_id))
 
 
-def log_failure(plugin_id: str, what: str, error: BaseException, **facts: Any) -> None:
-    """Log an error with its traceback, but without the values of variables, which may be secret."""
-    told = "".join(traceback.format_exception(error))
-    plugin_logger(plugin_id).error(what, error=text_of(error), exception=told, **facts)
+def log_failure(
+    plugin_id: str, what: str, error: BaseException, *, hide: Callable[[str], str] = str, **facts: Any
+) -> None:
+    """Log an error with its traceback, but without the values of variables, which may be secret.
+
+    Args:
+        plugin_id: Whose it is.
+        what: What failed.
+        error: The error.
+        hide: Crosses secrets out of its text.
+        facts: What else to say.
+    """
+    told = hide("".join(traceback.format_exception(error)))
+    plugin_logger(plugin_id).error(what, error=hide(text_of(error)), exception=told, **facts)
 
 
 def text_of(error: BaseException) -> str:

@@ -51,7 +51,7 @@ async def _ask(unit: Unit, seconds: float, answers: dict[Unit, Health]) -> None:
             answer = await call_step(unit, "check_health", call, seconds)
         except BaseException as raised:  # noqa: BLE001 - what it raised is its answer
             error = await own_failure(raised)
-            found.append(Health(status="down", reason=reason_of(error, "check_health")))
+            found.append(Health(status="down", reason=reason_of(unit, error, "check_health")))
             continue
         if isinstance(answer, Health):
             found.append(answer)

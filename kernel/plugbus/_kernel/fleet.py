@@ -92,13 +92,13 @@ class Fleet:
 
     async def _fail(self, unit: Unit, error: BaseException) -> None:
         phase = unit.phase or "booting"
-        unit.reason = reason_of(error, phase)
+        unit.reason = reason_of(unit, error, phase)
         unit.error = _as_plugin_error(unit, error)
         # Ready, and yet it failed: a listener of PluginBooting would not have it after all.
         up, seconds = unit.is_up, self._assembler.boot_seconds
         failures = await (self._shut_down(unit, seconds) if up else self._assembler.undo(unit))
         for failure in failures:
-            unit.error.add_note(f"undoing it failed, too: {text_of(failure)}")
+            unit.error.add_note(unit.hide(f"undoing it failed, too: {text_of(failure)}"))
         unit.state = PluginState.FAILED
 
     async def announce_ready(self, units: Sequence[Unit]) -> None:
@@ -128,7 +128,7 @@ class Fleet:
         for other in (*below, unit):
             await self.stop(other, self._assembler.boot_seconds)
         unit.state = PluginState.FAILED
-        unit.reason, unit.error = reason_of(error, "on_ready"), _as_plugin_error(unit, error)
+        unit.reason, unit.error = reason_of(unit, error, "on_ready"), _as_plugin_error(unit, error)
         for other in reversed(below):
             block_by(other, next((needed for needed in other.needs if not needed.is_up), unit))
 
@@ -142,7 +142,7 @@ class Fleet:
             if unit.error is None:
                 unit.log.error("plugin does not run", state=str(unit.state), reason=unit.reason)
             else:
-                log_failure(unit.id, "plugin does not run", unit.error, state=str(unit.state))
+                log_failure(unit.id, "plugin does not run", unit.error, hide=unit.hide, state=str(unit.state))
             await self.announce(PluginFailed(plugin=unit.id, state=unit.state, reason=unit.reason))
 
     async def announce(self, event: Event) -> None:
@@ -161,11 +161,11 @@ class Fleet:
         """
         failures = await self._shut_down(unit, seconds)
         unit.state = PluginState.STOPPED
-        unit.reason = "; ".join(reason_of(failure, "shutting down") for failure in failures)
+        unit.reason = "; ".join(reason_of(unit, failure, "shutting down") for failure in failures)
         self.ready.remove(unit)
         for failure in failures:
             unit.error = failure
-            log_failure(unit.id, "shutting down failed", failure)
+            log_failure(unit.id, "shutting down failed", failure, hide=unit.hide)
 
     async def _shut_down(self, unit: Unit, seconds: float) -> list[Exception]:
         unit.state = PluginState.STOPPING
@@ -214,6 +214,6 @@ class Fleet:
 def _as_plugin_error(unit: Unit, error: BaseException, phase: str = "") -> PluginError:
     if isinstance(error, PluginError):
         return error
-    wrapped = PluginBootError(unit.id, reason_of(error, phase or unit.phase or "booting"))
+    wrapped = PluginBootError(unit.id, reason_of(unit, error, phase or unit.phase or "booting"))
     wrapped.__cause__ = error
     return wrapped

@@ -46,17 +46,15 @@ class Hiding:
         message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if item["type"] not in _own_errors() and (self._quotes(message) or not self._may_tell(item)):
             return _HIDDEN
-        return self._without_values(message)
+        return _without(self._texts, message)
 
     def masked(self, message: str) -> str:
         """Return what may be shown of an error that code of the plugin's raised."""
-        return _UNTOLD if self._quotes(message) else self._without_values(message)
+        return _UNTOLD if self._quotes(message) else _without(self._texts, message)
 
-    def _without_values(self, message: str) -> str:
-        for text in self._texts:
-            for shown in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
-                message = message.replace(shown, "***")
-        return message
+    def without_secrets(self, text: str) -> str:
+        """Return any text without secrets; other values stay, and so does what is only a part of a secret."""
+        return _without([item for item in self._texts if item in self._secrets], text)
 
     def _may_tell(self, item: ErrorDetails) -> bool:
         """Tell whether an error is about something else than secrets: another field, or a model that has others too."""
@@ -71,6 +69,13 @@ class Hiding:
         """Tell whether there is a slice of a secret in it: of this length it may be by chance, which hides too much."""
         words = message.lower()
         return any(part in words for part in self._slices)
+
+
+def _without(hidden: Iterable[str], message: str) -> str:
+    for text in hidden:
+        for shown in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
+            message = message.replace(shown, "***")
+    return message
 
 
 @lru_cache(maxsize=1)

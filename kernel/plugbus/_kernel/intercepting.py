@@ -21,9 +21,11 @@ from plugbus.subscribers import declarations
 
 if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
+    from plugbus.bus import EventBus
     from plugbus.options import Target
+    from plugbus.services import Services
 
-__all__ = ("INTERCEPTED", "boot_through", "configured", "interception", "is_intercepted", "kept")
+__all__ = ("INTERCEPTED", "boot_through", "configured", "interception", "is_intercepted", "kept", "may_give_settings")
 
 INTERCEPTED: Final = (PluginConfiguring, PluginBooting)
 
@@ -40,6 +42,13 @@ def interception(unit: Unit) -> str:
     if definition.dynamic and _means(definition.manifest.subscribes or ()):
         return "may listen to boots"
     return ""
+
+
+def may_give_settings(units: Iterable[Unit], bus: EventBus, services: Services) -> bool:
+    """Tell whether anybody may give settings that no source of the kernel's own has."""
+    if services.has(SettingsStore) or bus.hears(PluginConfiguring):
+        return True
+    return any(interception(unit) for unit in units)
 
 
 def _means(targets: Iterable[Target]) -> bool:
@@ -80,7 +89,9 @@ async def kept(unit: Unit, seconds: float) -> Mapping[str, Any]:
         return around.changed.get(unit.key, {})
     unit.phase = "SettingsStore.load"
     store = await around.services.aget(SettingsStore)
-    found: Mapping[str, Any] = await call_step(unit, unit.phase, partial(store.load, unit.id), seconds)
+    found: object = await call_step(unit, unit.phase, partial(store.load, unit.id), seconds)
+    if not isinstance(found, Mapping):
+        raise PluginError(unit.id, f"SettingsStore.load returned {type(found).__name__}, and no mapping")
     return found
 
 

@@ -132,7 +132,7 @@ def _refuse_hidden(draft: Draft, changes: Mapping[str, Any]) -> None:
         origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), CONFIGURED)
         if value is not ABSENT and origin != CONFIGURED:
             problem = f"is given by {origin}, which goes over what is configured at run time"
-            problems.append(Problem(".".join(path), problem, "change it there"))
+            problems.append(Problem(".".join(map(str, path)), problem, "change it there"))
     if problems:
         raise SettingsError(draft.plugin_id, problems)
 
@@ -205,7 +205,7 @@ class _Change:
 
     def _shown(self, error: BaseException, phase: str) -> str:
         if isinstance(error, PluginError):
-            return reason_of(error, phase)
+            return reason_of(self._unit, error, phase)
         kind = type(error).__name__
         message = text_of(error).removeprefix(f"{kind}: ")
         for state in (self._old, self._new):

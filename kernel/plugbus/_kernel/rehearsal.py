@@ -6,14 +6,16 @@ Owns the scratch bus and registry for it. Plugins that are enabled are imported;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast, final
 
 from plugbus._kernel.hooks import Registry, hookspec_problems
+from plugbus._kernel.intercepting import may_give_settings
 from plugbus._kernel.loading import load_all
 from plugbus._kernel.marking import Marking, marked_of, readers_of, unread
 from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.preparing import Preparation, Read
+from plugbus._kernel.settings import REQUIRED
 from plugbus._kernel.targets import takes_self
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus.bus import EventBus
@@ -98,6 +100,11 @@ class Rehearsal:
         for unit in self.ordered:
             yield from map(event_type, (*unit.definition.events, *unit.events))
 
+    @cached_property
+    def _given_later(self) -> bool:
+        """Whether what is required may come from a store or a listener, which only a start asks."""
+        return may_give_settings(self.ordered, self._runtime.bus, self._runtime.services)
+
     def _settings(self, unit: Unit) -> Iterator[Problem]:
         if unit.definition.settings_model is None:
             return
@@ -105,7 +112,8 @@ class Rehearsal:
             unit.settings_as(unit.definition.settings_model)
         except SettingsError as error:
             for problem in error.problems:
-                yield Problem(f"plugin {unit.id!r}, {problem.where}", problem.message, problem.hint)
+                fatal = problem.message != REQUIRED or not self._given_later
+                yield Problem(f"plugin {unit.id!r}, {problem.where}", problem.message, problem.hint, fatal=fatal)
 
     def _hook_implementations(self, unit: Unit) -> Iterator[Problem]:
         try:

@@ -5,7 +5,7 @@ Owns the order of these steps; ``plugbus.kernel`` is the face, and each step has
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
@@ -88,14 +88,15 @@ class Runtime:
 
     def make_tasks(self, unit: Unit) -> Tasks:
         """Return where a plugin starts background work."""
-        return self._tasks_for(unit.id)
+        return self._tasks_for(unit.id, unit.hide)
 
-    def _tasks_for(self, owner_id: str) -> Tasks:
+    def _tasks_for(self, owner_id: str, hide: Callable[[str], str] = str) -> Tasks:
         if self._tasks is None:
             raise PluginError(owner_id, "there are no background tasks before the kernel has started")
 
         def tell(handle: TaskHandle, error: BaseException) -> None:
-            log_failure(owner_id, "background task crashed", error, task=handle.name, starts=handle.starts)
+            facts = {"task": handle.name, "starts": handle.starts}
+            log_failure(owner_id, "background task crashed", error, hide=hide, **facts)
 
         return Tasks(self._tasks, owner=owner_id, clock=self.services.get(Clock), on_crash=tell, token=self._token)
 

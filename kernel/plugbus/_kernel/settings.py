@@ -23,13 +23,14 @@ Path: TypeAlias = tuple[str, ...]
 Origins: TypeAlias = dict[Path, str]
 
 DEFAULT: Final = "default"
+REQUIRED: Final = "is required and nobody gives it"
 
 
 class _Values(dict[str, Any]):
     """Values that a traceback with local variables does not print."""
 
     def __repr__(self) -> str:
-        return f"<values of {sorted(self)}>"
+        return f"<values of {sorted(map(str, self))}>"
 
 
 @final
@@ -76,7 +77,7 @@ class Draft:
         found = {path: origin for path, origin in origins.items() if not any(_below(path, origins))}
         for path in () if self.model is None else _fields(self.model, origins):
             found.setdefault(path, DEFAULT)
-        return {".".join(path): found[path] for path in sorted(found)}
+        return dict(sorted((".".join(map(str, path)), origin) for path, origin in found.items()))
 
     def validated(self, model: type[BaseModel]) -> Validated:
         """Validate the whole; as ``validate_settings``."""
@@ -163,7 +164,7 @@ def _unknown(model: Any, values: Mapping[str, Any], origin: str, path: Path = ()
     names = field_names(model)
     for key, value in values.items():
         if key not in names:
-            yield unknown_key(".".join((*path, key)), model, origin)
+            yield unknown_key(".".join(map(str, (*path, key))), model, origin)
         elif isinstance(value, Mapping):
             for candidate in alternatives(model.model_fields[names[key]].annotation):
                 yield from _unknown(candidate, value, origin, (*path, key))
@@ -183,7 +184,7 @@ def _told(plugin_id: str, error: ValidationError, origins: Mapping[Path, str], h
         key = ".".join(path) or "settings"
         if item["type"] == "missing":
             where = f"plugins.{plugin_id}.{key} or {variable_name(plugin_id, *path)}"
-            yield Problem(key, "is required and nobody gives it", f"set {where}")
+            yield Problem(key, REQUIRED, f"set {where}")
             continue
         origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), "")
         yield Problem(key, hiding.told(item), f"from {origin}" if origin else "")

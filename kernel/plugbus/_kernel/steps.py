@@ -27,13 +27,13 @@ __all__ = ("call_step", "reason_of")
 _REFUSABLE: Final = {PluginConfiguring.__name__, PluginBooting.__name__}
 
 
-def reason_of(error: BaseException, phase: str) -> str:
-    """Say what went wrong, for a plugin's record; the notes name the service and its provider, if one was built."""
+def reason_of(unit: Unit, error: BaseException, phase: str) -> str:
+    """Say what went wrong, for a plugin's record, without its secrets; the notes name the service and its provider."""
     if isinstance(error, PluginError):
-        return error.reason
+        return unit.hide(error.reason)
     if isinstance(error, Refused) and phase in _REFUSABLE:
-        return f"{error.reason}{bullets(error.problems)}"
-    return "; ".join((f"{phase} raised {text_of(error)}", *getattr(error, "__notes__", ())))
+        return unit.hide(f"{error.reason}{bullets(error.problems)}")
+    return unit.hide("; ".join((f"{phase} raised {text_of(error)}", *getattr(error, "__notes__", ()))))
 
 
 async def call_step(

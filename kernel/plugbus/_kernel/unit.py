@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 from plugbus._kernel.definition import folder_of
+from plugbus._kernel.hiding import Hiding
 from plugbus._kernel.settings import Draft
 from plugbus._kernel.sources import CONFIGURED, SettingsSource, settings_sources
 from plugbus._kernel.targets import Target, targets_of
@@ -230,6 +231,12 @@ class Unit:
         if self.settings is None:
             raise PluginGoneError(self.id, "its settings")
         return self.settings
+
+    def hide(self, text: str) -> str:
+        """Cross the plugin's secrets out of a text that its code may have put them into."""
+        if self.settings_model is None:
+            return text
+        return Hiding(self.settings_model, self.drafted().values()).without_secrets(text)
 
     def ask_settings(self, model: type[M]) -> M:
         """Do the same for a plugin that says only now which model it has."""

@@ -243,3 +243,75 @@ def test_the_log_is_as_before_when_a_command_has_ended(plugbus) -> None:
     assert plugbus("plugins", "shop:ill").code == 1
 
     assert not structlog.is_configured()
+
+
+# ---------------------------------------------------------------------------------------------------------- settings
+
+SECRETIVE = '''
+"""Plugins with a secret in their settings: one that is well, one that is refused its settings, one that tells."""
+
+from pydantic import BaseModel, SecretStr
+
+from plugbus import Kernel, Plugin
+
+
+class Settings(BaseModel):
+    api_key: SecretStr = SecretStr("")
+    count: int = 0
+
+
+class Well(Plugin, id="well"):
+    Settings = Settings
+
+
+class Refused(Plugin, id="refused"):
+    Settings = Settings
+
+
+class Telling(Plugin, id="telling"):
+    Settings = Settings
+
+    def __init__(self, settings: Settings) -> None:
+        raise ConnectionError(settings.api_key.get_secret_value())
+
+
+kernel = Kernel(plugins=[Well, Refused, Telling])
+'''
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "secretive:kernel"),
+        ("check", "--json", "secretive:kernel"),
+        ("plugins", "secretive:kernel"),
+        ("plugins", "--json", "secretive:kernel"),
+        ("explain", "plugin.failed", "secretive:kernel"),
+    ],
+    ids=" ".join,
+)
+def test_no_command_prints_a_secret(
+    plugbus, folder: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Neither of the environment nor of the plugin that puts it into its error."""
+    (folder / "secretive.py").write_text(SECRETIVE)
+    for plugin in ("WELL", "REFUSED", "TELLING"):
+        monkeypatch.setenv(f"PLUGBUS_{plugin}__API_KEY", "canary-7f1d")
+    monkeypatch.setenv("PLUGBUS_REFUSED__COUNT", "canary-7f1d")
+
+    ended = plugbus(*command)
+
+    assert ended.out
+    assert "canary" not in ended.out + ended.err
+
+
+def test_the_list_of_plugins_for_programs_has_the_source_of_each_key(
+    plugbus, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "secretive.py").write_text(SECRETIVE)
+    monkeypatch.setenv("PLUGBUS_WELL__API_KEY", "canary-7f1d")
+
+    plan = json.loads(plugbus("plugins", "--json", "secretive:kernel").out)
+
+    sources = {step["id"]: step["setting_sources"] for step in plan["plugins"]}
+    assert sources["well"] == {"api_key": "PLUGBUS_WELL__API_KEY", "count": "default"}
