@@ -24,6 +24,7 @@ from plugbus import (
     BreakerOpenError,
     Clock,
     Event,
+    EventBus,
     Inject,
     Kernel,
     Logger,
@@ -527,3 +528,152 @@ async def test_it_may_emit_and_a_permit_is_taken_once() -> None:
 
         with fail_after(10):
             assert [await owner.bind(call)()] == heard
+
+
+# -- units of work
+
+
+class Session:
+    """Made for each unit of work."""
+
+    def __init__(self, trace: list[str]) -> None:
+        self.trace, self.thread = trace, threading.get_ident()
+
+
+def sync_session(trace: list[str]) -> Iterator[Session]:
+    session = Session(trace)
+    trace.append("begin")
+    try:
+        yield session
+    except BaseException as error:
+        trace.append(f"roll back: {type(error).__name__}")
+        raise
+    trace.append("commit")
+
+
+async def async_session(trace: list[str]) -> AsyncIterator[Session]:
+    session = Session(trace)
+    trace.append("begin")
+    try:
+        yield session
+    except BaseException as error:
+        trace.append(f"roll back: {type(error).__name__}")
+        raise
+    trace.append("commit")
+
+
+SESSIONS = pytest.mark.parametrize("make", [sync_session, async_session])
+
+
+@pytest.fixture
+def trace() -> list[str]:
+    return []
+
+
+async def scoped(kernel: Kernel, make: Callable[..., Any], trace: list[str]) -> Owner:
+    kernel.services.factory(Session, functools.partial(make, trace), scope="call", name="session")
+    return (await kernel.load(Shop)).instance.owner
+
+
+async def awork(session: Session, fail: bool = False) -> Session:
+    session.trace.append("work")
+    if fail:
+        raise OSError("no")
+    return session
+
+
+def work(session: Session, fail: bool = False) -> Session:
+    session.trace.append("work")
+    if fail:
+        raise OSError("no")
+    return session
+
+
+@SESSIONS
+@pytest.mark.parametrize("fn", [awork, work])
+async def test_each_call_is_a_unit_of_work(fn: Callable[..., Any], make: Callable[..., Any], trace: list[str]) -> None:
+    """What it uses is made for it, committed when it succeeds, and rolled back with its error when it fails."""
+    async with Kernel() as kernel:
+        bound = (await scoped(kernel, make, trace)).bind(fn)
+        assert [parameter.name for parameter in bound.parameters] == ["fail"]
+
+        assert await bound() is not await bound()
+        assert trace == ["begin", "work", "commit"] * 2
+
+        trace.clear()
+        with pytest.raises(OSError, match="no"):
+            await bound(fail=True)
+        assert trace == ["begin", "work", "roll back: OSError"]
+
+
+@SESSIONS
+@pytest.mark.parametrize("fn", [awork, work])
+async def test_each_sync_call_is_a_unit_of_work(
+    fn: Callable[..., Any], make: Callable[..., Any], trace: list[str]
+) -> None:
+    """In its own thread if all of it is sync, else on the loop as a whole."""
+    async with Kernel() as kernel:
+        bound = (await scoped(kernel, make, trace)).bind(fn)
+
+        await anyio.to_thread.run_sync(bound.sync)
+        assert trace == ["begin", "work", "commit"]
+
+        trace.clear()
+        with pytest.raises(OSError, match="no"):
+            await anyio.to_thread.run_sync(functools.partial(bound.sync, fail=True))
+        assert trace == ["begin", "work", "roll back: OSError"]
+
+        if fn is work and make is sync_session:
+            assert bound.sync().thread == threading.get_ident()
+        else:
+            with pytest.raises(SyncEmitError):
+                bound.sync()
+
+
+async def test_emits_within_a_call_join_its_unit_of_work(trace: list[str]) -> None:
+    """They share its services, and observers are told once it has succeeded."""
+
+    async def call(session: Session, bus: EventBus) -> None:
+        await bus.aemit(Ping())
+        session.trace.append("work")
+
+    async with Kernel() as kernel:
+        owner = await scoped(kernel, async_session, trace)
+        kernel.bus.observe(Ping, lambda event: trace.append("told"))
+
+        async def use(event: Ping, session: Session) -> None:
+            trace.append("used")
+
+        kernel.bus.observe(Ping, use, inside=True)
+        await owner.bind(call)()
+
+        assert trace == ["begin", "used", "work", "commit", "told"]
+
+
+async def test_a_call_within_a_unit_of_work_joins_it(trace: list[str]) -> None:
+    async with Kernel() as kernel:
+        bound = (await scoped(kernel, async_session, trace)).bind(awork)
+
+        async with kernel.services.scope() as scope:
+            assert await bound() is await bound() is await scope.aget(Session)
+        assert trace == ["begin", "work", "work", "commit"]
+
+
+@virtual_time
+async def test_a_call_that_overruns_is_rolled_back(trace: list[str]) -> None:
+    async def hang(session: Session) -> None:
+        await anyio.sleep_forever()
+
+    async with Kernel() as kernel:
+        bound = (await scoped(kernel, async_session, trace)).bind(hang, timeout_seconds=5)
+
+        with pytest.raises(PluginTimeoutError):
+            await bound()
+        assert trace == ["begin", "roll back: PluginTimeoutError"]
+
+
+async def test_what_would_have_to_wait_on_the_loop_for_its_unit_is_refused(trace: list[str]) -> None:
+    async with Kernel() as kernel:
+        owner = await scoped(kernel, sync_session, trace)
+        with pytest.raises(SubscriptionError, match="cannot wait for services of a unit of work"):
+            owner.bind(work, run_in="caller")

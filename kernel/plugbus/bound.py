@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, final
 
 from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
@@ -17,6 +17,7 @@ from plugbus._chain.compile import unless_on_loop
 from plugbus._chain.invoking import (
     Guards,
     check_place,
+    check_waiting,
     guarded,
     is_coroutine_callable,
     link_of,
@@ -24,6 +25,8 @@ from plugbus._chain.invoking import (
     without_coroutine,
 )
 from plugbus._chain.links import here
+from plugbus._chain.units import aopened, building_first, opened, opened_on_loop
+from plugbus._services.late import Late
 from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError, SubscriptionError
 from plugbus.event_types import event, event_type
 from plugbus.options import OUTSIDE, Options
@@ -31,6 +34,7 @@ from plugbus.subscribers import label
 
 if TYPE_CHECKING:
     from plugbus._chain.links import Entry
+    from plugbus._services.container import Container
     from plugbus.owner import Home, Owner
     from plugbus.services import Parameter
 
@@ -54,7 +58,8 @@ class Bound(Generic[R]):
 
     ``await bound(...)`` runs it as the bus runs a subscriber in ``aemit``: async on the loop, sync in a worker thread
     of its plugin. ``bound.sync(...)`` runs it as ``emit`` does: here, or through the loop if it needs one.
-    The services are had with the first call.
+    The services are had with the first call. If one of them is made for each unit of work, each call is a unit,
+    unless it is within one.
 
     Attributes:
         name: What it is called in errors.
@@ -105,8 +110,11 @@ class Bound(Generic[R]):
         refuse_generator(self.name, function)
         is_async = is_coroutine_callable(function)
         check_place(self.name, options.run_in, has_sync=not is_async, has_async=is_async)
-        self._wanted, _ = home.services.divide(function, given=given, argument_types=argument_types)
-        self.parameters = _parameters(function, self._wanted)
+        found = home.services.divide(function, given=given, argument_types=argument_types)
+        if found.scoped and not is_async:
+            check_waiting(self.name, options.run_in)
+        self._wanted = found.services
+        self.parameters = _parameters(function, found.services)
         self._ways: tuple[Call, Entry] | None = None
 
     @property
@@ -133,7 +141,8 @@ class Bound(Generic[R]):
         """
         self._insist()
         if self._ways is None:
-            self._ways = self._compiled(await self._services.ainject(self.function, parameters=self._wanted))
+            taking = _taking_given(self.function)
+            self._ways = self._compiled(await self._services.ainject(taking, parameters=self._wanted))
         result: R = await self._ways[0](Given(args, kwargs))
         return result
 
@@ -150,7 +159,8 @@ class Bound(Generic[R]):
         """
         self._insist()
         if self._ways is None:
-            self._ways = self._compiled(self._services.inject(self.function, parameters=self._wanted))
+            taking = _taking_given(self.function)
+            self._ways = self._compiled(self._services.inject(taking, parameters=self._wanted))
         first, rest = self._ways[1]
         result: R = first(Given(args, kwargs), rest)
         return result
@@ -162,22 +172,29 @@ class Bound(Generic[R]):
     def _compiled(self, bound: Call) -> tuple[Call, Entry]:
         """Return what a call from the loop runs, and what a call from sync code runs."""
         options, owner, through_loop = self._options, self.owner, self._core.bridge.through_loop
-
-        def call(given: Given) -> Any:
-            return bound(*given.args, **given.kwargs)
-
         breaker = options.breaker and BreakerState(options.breaker, self._core.clock.monotonic, self.name, owner.id)
         guards = Guards(options.timeout_seconds, breaker, owner.threads, self._overrun)
-        is_async = is_coroutine_callable(bound)
-        ways = guarded(None, call, guards) if is_async else guarded(self._checked(call), None, guards)
-        link = partial(link_of, *ways, owner.threads, in_caller=options.run_in == "caller")
+        container = bound.container if isinstance(bound, Late) else None
+        call, acall = guarded(*self._ways_of(bound), guards)
+        link = partial(link_of, call, acall, owner.threads, in_caller=options.run_in == "caller")
+        run = link(in_hop=True).acall
         entry = here((), link(in_hop=False), through_loop)
-        if ways[0] is None:
+        if container is not None:  # each call is a unit of work, unless it is within one
+            run = partial(_opened, (container, _run, run))
+            if call is not None:
+                entry = (opened, (container, *entry))
+            else:
+                entry = (opened_on_loop, (container, entry, through_loop, run))
+        if call is None:
             entry = unless_on_loop(entry, event_type(Given).name, self.name)
-        return link(in_hop=True).acall, entry
+        return run, entry
 
-    def _checked(self, call: Call) -> Call:
-        return without_coroutine(call, self._unawaited)
+    def _ways_of(self, bound: Call) -> tuple[Call | None, Call | None]:
+        if is_coroutine_callable(bound):
+            return None, bound
+        if isinstance(bound, Late) and bound.needs_loop:
+            return None, building_first(bound, self.owner.threads, self._options.timeout_seconds)
+        return without_coroutine(bound, self._unawaited), None
 
     def _overrun(self, _: Given) -> PluginTimeoutError:
         return PluginTimeoutError(self.owner.id, self.name, self._options.timeout_seconds or 0.0)
@@ -188,6 +205,26 @@ class Bound(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<Bound {self.name!r} of {self.owner.id!r}>"
+
+
+def _taking_given(function: Call) -> Call:
+    """Return a function of what one call was given, beside the services; async stays async."""
+
+    def call(given: Given, /, **services: Any) -> Any:
+        return function(*given.args, **{**services, **given.kwargs})
+
+    async def acall(given: Given, /, **services: Any) -> Any:
+        return await function(*given.args, **{**services, **given.kwargs})
+
+    return wraps(function)(acall if is_coroutine_callable(function) else call)
+
+
+def _run(given: Given, call: Call) -> Any:
+    return call(given)
+
+
+def _opened(rest: tuple[Container, Call, Call], given: Given) -> Any:
+    return aopened(given, rest)
 
 
 def _parameters(function: Call, filled: tuple[Parameter, ...]) -> tuple[inspect.Parameter, ...]:

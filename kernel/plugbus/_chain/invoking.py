@@ -28,6 +28,7 @@ __all__ = (
     "Guards",
     "awaitable",
     "check_place",
+    "check_waiting",
     "guarded",
     "is_coroutine_callable",
     "link_of",
@@ -58,6 +59,13 @@ def check_place(name: str, run_in: RunIn | None, *, has_sync: bool, has_async: b
         raise SubscriptionError(name, "run_in='loop' needs an async function", "Make it async, or use run_in='caller'.")
     if run_in in ("thread", "caller", *OUTSIDE) and not has_sync:
         raise SubscriptionError(name, f"run_in={run_in!r} needs a sync function")
+
+
+def check_waiting(name: str, run_in: RunIn | None) -> None:
+    """Refuse something sync that would have to wait on the loop for what its unit of work makes."""
+    if run_in == "caller":
+        problem = "run_in='caller' cannot wait for services of a unit of work"
+        raise SubscriptionError(name, problem, "Leave it out, or make it async.")
 
 
 def without_coroutine(call: Call, refusal: Callable[[], Exception]) -> Call:

@@ -9,7 +9,7 @@ from types import ModuleType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
-from plugbus._chain.invoking import check_place, is_coroutine_callable, refuse_generator
+from plugbus._chain.invoking import check_place, check_waiting, is_coroutine_callable, refuse_generator
 from plugbus._chain.units import building_first
 from plugbus._chain.views import is_view, viewing
 from plugbus._services.late import Late
@@ -85,10 +85,7 @@ def prepare(  # noqa: PLR0917 - called from one place
 
 def _in_unit(late: Late, name: str, options: Options, owner: Owner) -> tuple[Call, bool]:
     """Return how a sync subscriber gets services of a unit of work, and whether that is async."""
-    if options.run_in == "caller":
-        raise SubscriptionError(
-            name, "run_in='caller' cannot wait for services of a unit of work", "Leave it out, or make it async."
-        )
+    check_waiting(name, options.run_in)
     return (building_first(late, owner.threads, options.timeout_seconds), True) if late.needs_loop else (late, False)
 
 

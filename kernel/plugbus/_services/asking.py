@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from typing_extensions import TypeForm
 
 from plugbus._services.container import Bound, Container
-from plugbus._services.dividing import divide
+from plugbus._services.dividing import Divided, divide
 from plugbus._services.late import late
 from plugbus._services.parameters import Parameter, parameters_of, wanted
 from plugbus._services.units import detached
@@ -231,10 +231,10 @@ class Asking:
             return late(call, bound, container=self._container, owner=asker, given=given)
         return functools.partial(call, **bound.services) if bound.services else call
 
-    def divide(
-        self, call: Callable[..., Any], *, given: int = 0, argument_types: Collection[object] = ()
-    ) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
-        """Return what a callable wants beyond what its caller passes: the services, and the arguments.
+    def divide(self, call: Callable[..., Any], *, given: int = 0, argument_types: Collection[object] = ()) -> Divided:
+        """Return what a callable wants beyond what its caller passes: ``services``, ``arguments``, ``scoped``.
+
+        The last tells whether one of the services is made for each unit of work.
 
         A registered type, or ``Annotated[X, Inject]``, is a service; a scalar, model, dict or list is an argument.
 
@@ -252,14 +252,14 @@ class Asking:
             >>> services = Services()
             >>> _ = services.factory(list, lambda: [])
             >>> def search(text: str, results: list, limit: int = 10) -> None: ...
-            >>> wanted, arguments = services.divide(search)
-            >>> [parameter.name for parameter in wanted], [parameter.name for parameter in arguments]
+            >>> found = services.divide(search)
+            >>> [parameter.name for parameter in found.services], [parameter.name for parameter in found.arguments]
             (['results'], ['text', 'limit'])
         """
         asker = self._asker()
-        wanted, arguments = divide(self._container, call, given, asker, argument_types)
-        self._container.plan(call, wanted, asker)
-        return wanted, arguments
+        found = divide(self._container, call, given, asker, argument_types)
+        self._container.plan(call, found.services, asker)
+        return found
 
     def _asker(self, owner: Owner | None = None) -> Owner | None:
         if owner is not None and self._owner is not None:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, NewType, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from plugbus._services.container import Container
     from plugbus.owner import Owner
 
-__all__ = ("divide", "is_data")
+__all__ = ("Divided", "divide", "is_data")
 
 _SCALARS: Final = (
     BaseModel, Decimal, Enum, NoneType, PurePath, UUID, bool, bytes, complex, date, float, int, str, time, timedelta,
@@ -38,9 +38,20 @@ _SCALARS: Final = (
 _MANY: Final = (Mapping, Sequence, AbstractSet)
 
 
+class Divided(NamedTuple):
+    """What a callable wants: services, and arguments.
+
+    ``scoped`` tells whether one of the services is made for each unit of work.
+    """
+
+    services: tuple[Parameter, ...]
+    arguments: tuple[Parameter, ...]
+    scoped: bool
+
+
 def divide(
     container: Container, call: Callable[..., Any], given: int, asker: Owner | None, argument_types: Collection[object]
-) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
+) -> Divided:
     """Divide what a callable wants into services and arguments.
 
     Raises:
@@ -60,7 +71,8 @@ def divide(
             problems.append(messages.neither(call, parameter, container.registry))
     if problems:
         raise WiringError(problems)
-    return tuple(services), tuple(arguments)
+    scoped = any(provider.scope == "call" for parameter in services for provider in container.find(parameter))
+    return Divided(tuple(services), tuple(arguments), scoped)
 
 
 def _is_service(container: Container, parameter: Parameter, asker: Owner | None) -> bool:
