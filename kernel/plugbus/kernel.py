@@ -199,10 +199,11 @@ class Kernel:
         from plugbus._kernel.rehearsal import Rehearsal
 
         if self._runtime.fleet is not None:
-            return plan_of(self._runtime.fleet.ready, self._runtime.named_units())
-        rehearsal = Rehearsal(self._runtime, read(self._options))
+            return plan_of(self._runtime.fleet.ready, self._runtime.named_units(), self._runtime.required)
+        found = read(self._options)
+        rehearsal = Rehearsal(self._runtime, found)
         try:
-            return plan_of(rehearsal.ordered, [(unit.id, unit) for unit in rehearsal.units.values()])
+            return plan_of(rehearsal.ordered, [(unit.id, unit) for unit in rehearsal.units.values()], found.required)
         finally:
             rehearsal.close()
 

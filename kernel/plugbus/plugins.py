@@ -212,6 +212,8 @@ class PluginStep(BaseModel):
         reason: Why it does not run; empty otherwise.
         boot_seconds: How long it took to boot, in seconds.
         setting_sources: Where each key of its settings comes from; ``default`` where nobody gives it.
+        needs: Ids of the plugins that it cannot be without.
+        required: Whether the kernel does not start without it.
 
     Example:
         >>> from plugbus import Kernel, Plugin
@@ -231,6 +233,8 @@ class PluginStep(BaseModel):
     reason: str = ""
     boot_seconds: float = 0.0
     setting_sources: Mapping[str, str] = {}
+    needs: tuple[str, ...] = ()
+    required: bool = False
 
 
 @final
@@ -268,14 +272,15 @@ def _row(step: PluginStep) -> tuple[str, ...]:
     return (str(step.position or "-"), step.id, step.version, step.state, why)
 
 
-def plan_of(ordered: Iterable[Unit], others: Iterable[tuple[str, Unit]]) -> KernelPlan:
+def plan_of(ordered: Iterable[Unit], others: Iterable[tuple[str, Unit]], required: Iterable[str]) -> KernelPlan:
     """Make the plan of a kernel: those that boot, in order, and all that there are with their names."""
-    steps = {unit: _step(position, unit.id, unit) for position, unit in enumerate(ordered, 1)}
-    rest = [_step(0, name, unit) for name, unit in others if unit not in steps]
+    keys = frozenset(map(plugin_key, required))
+    steps = {unit: _step(position, unit.id, unit, keys) for position, unit in enumerate(ordered, 1)}
+    rest = [_step(0, name, unit, keys) for name, unit in others if unit not in steps]
     return KernelPlan(plugins=(*steps.values(), *rest))
 
 
-def _step(position: int, name: str, unit: Unit) -> PluginStep:
+def _step(position: int, name: str, unit: Unit, required: frozenset[str]) -> PluginStep:
     return PluginStep(
         position=position,
         id=name,
@@ -286,4 +291,6 @@ def _step(position: int, name: str, unit: Unit) -> PluginStep:
         reason=unit.reason,
         boot_seconds=unit.boot_seconds,
         setting_sources={} if unit.settings_model is None else unit.drafted().shown(),
+        needs=tuple(other.id for other in unit.needs),
+        required=plugin_key(name) in required,
     )

@@ -1,4 +1,4 @@
-"""The command line: ``plugbus run | check | plugins | explain | new``.
+"""The command line: ``plugbus run | check | plugins | explain | bisect | new``.
 
 Owns the way in, which imports nothing heavy: the extra may be missing, and a plugin imports its marks from here.
 """

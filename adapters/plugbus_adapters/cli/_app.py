@@ -18,6 +18,7 @@ import typer
 from typer.main import get_command
 
 from plugbus_adapters.cli._console import note
+from plugbus_adapters.cli._dashes import TakesCommand, words_behind
 from plugbus_adapters.cli._errors import CommandError
 from plugbus_adapters.cli._extending import Commands, Session
 from plugbus_adapters.cli._log import restored_log
@@ -188,6 +189,37 @@ def explain(
     if as_json and mermaid:
         raise CommandError("--json and --mermaid are two answers", "ask for one of them")
     explain_event(event, context.obj.target_or(target), "json" if as_json else "mermaid" if mermaid else "table")
+
+
+@app.command(
+    cls=TakesCommand,
+    short_help="Find the plugin that makes a command fail.",
+    epilog="\b\nExample:\n  plugbus bisect shop.app:kernel -- pytest -q tests/test_orders.py",
+)
+def bisect(
+    context: typer.Context,
+    target: Target = None,
+    *,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs for each set of plugins, until one fails.")] = 1,
+    timeout_seconds: Annotated[
+        float, typer.Option("--timeout-seconds", min=0.001, help="Time for each run; one that takes longer fails.")
+    ] = 600.0,
+    show_output: Annotated[
+        bool, typer.Option("--show-output", help="Show what COMMAND prints, on standard error.")
+    ] = False,
+) -> None:
+    """Run a command with fewer and fewer plugins, until those are left that make it fail.
+
+    COMMAND starts the kernel itself, or what has it; PLUGBUS_ENABLED tells it which plugins not to load. It ends with
+    0 if all is well, with 125 if it cannot tell, with anything else if not.
+    """
+    from plugbus_adapters.cli._bisecting import Command
+    from plugbus_adapters.cli._bisecting import bisect as find_guilty
+
+    words = words_behind(context)
+    if not words:
+        raise CommandError("there is no command to run", "plugbus bisect TARGET -- COMMAND...")
+    find_guilty(context.obj.target_or(target), Command(words, runs, timeout_seconds, show_output))
 
 
 @new.command("plugin", epilog="\b\nExample:\n  plugbus new plugin order-mail --into plugins")

@@ -21,7 +21,7 @@ from plugbus_adapters.cli._target import load_kernel
 if TYPE_CHECKING:
     from plugbus import KernelPlan, KernelPortal, Plan, PluginStep
 
-__all__ = ("booted", "check_kernel", "explain_event", "list_plugins", "serve")
+__all__ = ("booted", "check_kernel", "counted", "explain_event", "list_plugins", "not_started", "serve")
 
 _NOT_WELL = frozenset({PluginState.FAILED, PluginState.BLOCKED})
 _MANY = 30
@@ -45,7 +45,7 @@ def serve(target: str | None, backend: Literal["asyncio", "trio"], *, dev: bool)
     try:
         kernel.run(backend=backend)
     except KernelStartError as error:
-        raise _not_started(error) from error
+        raise not_started(error) from error
     except LookupError as error:
         if backend not in str(error):
             raise
@@ -59,7 +59,8 @@ def _not_well(plan: KernelPlan) -> Iterator[str]:
             yield f"warning: plugin {step.id!r} {step.state}: {step.reason}"
 
 
-def _not_started(error: KernelStartError) -> CommandError:
+def not_started(error: KernelStartError) -> CommandError:
+    """Return how a command fails whose kernel cannot start."""
     return CommandError(str(error), "plugbus check prints everything that is wrong", PROBLEMS)
 
 
@@ -75,14 +76,15 @@ def check_kernel(target: str | None, *, strict: bool, as_json: bool) -> int:
         return PROBLEMS if wrong else 0
     for problem in problems:
         print_lines(f"{'problem' if problem in wrong else 'warning'}: {problem}")
-    told = [_counted(len(wrong), "problem")]
+    told = [counted(len(wrong), "problem")]
     if len(problems) > len(wrong):
-        told.append(_counted(len(problems) - len(wrong), "warning"))
+        told.append(counted(len(problems) - len(wrong), "warning"))
     print_lines(", ".join(told))
     return PROBLEMS if wrong else 0
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, in words."""
     return f"{count or 'no'} {noun}{'s' * (count != 1)}"
 
 
@@ -103,7 +105,7 @@ def booted(kernel: Kernel, *, tell: bool = True) -> Iterator[KernelPortal]:
         with stdout_for_data():
             running = portal.__enter__()
     except KernelStartError as error:
-        raise _not_started(error) from error
+        raise not_started(error) from error
     try:
         if tell:
             note(*_not_well(running.explain()))
