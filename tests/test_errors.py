@@ -11,6 +11,7 @@ import pytest
 
 import plugbus.errors
 from plugbus.errors import (
+    BackgroundFullError,
     BreakerOpenError,
     ChainContractError,
     ConfigureError,
@@ -27,6 +28,7 @@ from plugbus.errors import (
     ListenerTimeoutError,
     ManifestError,
     NoHandlerError,
+    NotDeliveredError,
     NotFound,
     OrderCycleError,
     PermissionDeniedError,
@@ -147,6 +149,22 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         StreamOverflowError("order.*", 10),
         {"events": "order.*", "max_buffer": 10},
         ("'order.*' fell more than 10 events behind", "max_buffer="),
+    ),
+    (
+        BackgroundFullError("order.placed", "notify", "mail", 10, "it cannot wait"),
+        {
+            "event": "order.placed",
+            "subscriber": "notify",
+            "plugin": "mail",
+            "max_queue": 10,
+            "reason": "it cannot wait",
+        },
+        ("'notify' of plugin 'mail'", "10 events", "'order.placed'", "it cannot wait", "max_queue="),
+    ),
+    (
+        NotDeliveredError("order.placed", "notify", "mail", "it was dropped"),
+        {"event": "order.placed", "subscriber": "notify", "plugin": "mail", "reason": "it was dropped"},
+        ("'notify' of plugin 'mail'", "'order.placed'", "it was dropped", "drain_seconds"),
     ),
     (
         PermissionDeniedError("shop", "publish", "user.deleted"),

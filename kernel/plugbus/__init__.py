@@ -8,6 +8,7 @@ from plugbus.bus import EventBus
 from plugbus.clock import Clock, SystemClock
 from plugbus.context import acting_as, current
 from plugbus.errors import (
+    BackgroundFullError,
     BreakerOpenError,
     ChainContractError,
     ConfigureError,
@@ -24,6 +25,7 @@ from plugbus.errors import (
     ListenerTimeoutError,
     ManifestError,
     NoHandlerError,
+    NotDeliveredError,
     NotFound,
     OrderCycleError,
     PermissionDeniedError,
@@ -80,7 +82,7 @@ from plugbus.retry import Retry
 from plugbus.scope import Scope
 from plugbus.services import Factory, Inject, Lifetime, Named, Override, Parameter, Registration, Services
 from plugbus.settings import Live, SettingsStore
-from plugbus.statistics import BusStatistics, PluginStatistics
+from plugbus.statistics import BackgroundStatistics, BusStatistics, PluginStatistics
 from plugbus.stream import EventStream, StreamStatistics
 from plugbus.subscribers import AsyncNextFn, Declaration, Listener, NextFn, answers, declarations, listens, observes
 from plugbus.subscription import Subscription
@@ -89,6 +91,8 @@ from plugbus.tasks import TaskHandle, Tasks, TasksStatistics, TaskState, TaskSta
 __all__ = (
     "ABSENT",
     "AsyncNextFn",
+    "BackgroundFullError",
+    "BackgroundStatistics",
     "Bound",
     "Breaker",
     "BreakerOpenError",
@@ -138,6 +142,7 @@ __all__ = (
     "NamedEvent",
     "NextFn",
     "NoHandlerError",
+    "NotDeliveredError",
     "NotFound",
     "OrderCycleError",
     "Override",

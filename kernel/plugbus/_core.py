@@ -36,6 +36,7 @@ from plugbus.owner import Owner
 from plugbus.registry import Pattern, TypeRegistry, is_pattern
 
 if TYPE_CHECKING:
+    from plugbus._background.runner import Runner
     from plugbus._chain.register import Prepared
     from plugbus._chain.shelves import Shelves
     from plugbus._chain.steps import Step
@@ -67,6 +68,7 @@ class Core:
         self.container: Container | None = None
         self.failures = Failures(partial(self._announce, "emit"), partial(self._announce, "aemit"))
         self.sticky = Sticky()
+        self.background: Runner | None = None
         self._by_key: dict[type, dict[Mode, ByKey]] = {}
         WANTED.tell(self)
 
@@ -104,6 +106,10 @@ class Core:
             try:
                 subscription = self.book.draft(kind, targets, options, owner, ready, self._breaker, self.close)
                 self.book.check(subscription)
+                if options.background:
+                    from plugbus._background.handing import queue_of  # only where somebody has such work
+
+                    subscription.background = queue_of(self.background, subscription)
                 self.book.add(subscription, partial(self._check_order, subscription))
             except BaseException:
                 for cls in added:

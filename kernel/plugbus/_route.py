@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 if TYPE_CHECKING:
     from plugbus._threads import Threads
 
-__all__ = ("ROUTE", "Stage", "most_visited", "place_of")
+__all__ = ("NOT_CARRIED", "ROUTE", "Stage", "most_visited", "place_of")
 
 
 @final
@@ -36,6 +36,10 @@ class Stage:
 
 ROUTE: Final[ContextVar[tuple[Stage, ...]]] = ContextVar("plugbus_route", default=())
 """What led from thread to loop to thread, up to here."""
+
+
+NOT_CARRIED: Final[list[tuple[ContextVar[Any], Any]]] = [(ROUTE, ())]
+"""What background work does not take over from who caused it, and what it has instead: it is nobody's part any more."""
 
 
 def most_visited(route: tuple[Stage, ...]) -> int:

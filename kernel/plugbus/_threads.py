@@ -76,8 +76,16 @@ class Threads:
             stage.active = False
             ROUTE.reset(mark)
 
-    async def run_bounded(self, call: Callable[[Any], T], event: object, seconds: float, *, place: object = None) -> T:
+    async def run_until_cancelled(self, call: Callable[[Any], T], event: object) -> T:
+        """Do the same; if the caller is cancelled, the thread is abandoned at once, and counted."""
+        return await self.run_bounded(call, event, math.inf, patient=False)
+
+    async def run_bounded(
+        self, call: Callable[[Any], T], event: object, seconds: float, *, place: object = None, patient: bool = True
+    ) -> T:
         """Do the same within *seconds*; a thread that overruns is abandoned and counted.
+
+        A caller that is cancelled waits for what is left of the time, if it is *patient*.
 
         Raises:
             Overrun: If the call was still running, or still waiting for a permit, when its time was up.
@@ -91,7 +99,7 @@ class Threads:
             with anyio.CancelScope(deadline=deadline):
                 return await anyio.to_thread.run_sync(job.run, event, limiter=limiter, abandon_on_cancel=True)
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True, deadline=deadline):
+            with anyio.CancelScope(shield=True, deadline=deadline if patient else -math.inf):
                 await job.wait_finished()
             job.abandon()
             raise

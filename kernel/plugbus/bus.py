@@ -37,8 +37,8 @@ class EventBus(Managing, Subscribing):
     Args:
         checked: Check what subscribers do with events and results, and name the one that breaks the contract.
         services: Where further parameters of subscribers come from.
-        clock: What tells when an emit began, and what breakers measure their cool-down with; the machine's unless
-            given.
+        clock: What tells when an emit began, what breakers measure their cool-down with, and what retries wait with;
+            the machine's unless given.
         owner: Whom the host's own subscriptions and streams belong to, and end with.
 
     Example:
@@ -159,6 +159,41 @@ class EventBus(Managing, Subscribing):
         except Exception as error:
             self._blame(error, event)
             raise
+
+    def post(self, event: object) -> None:
+        """Emit an event soon, without waiting for it, from sync or async code in any thread.
+
+        Posts of one plugin are emitted in the order of posting within each lane (the event's ``lane`` field), and side
+        by side across lanes. What their chains refuse or fail with is logged and announced as ``ListenerFailed``
+        of ``"bus.post"``: there is nobody to raise it to.
+
+        Args:
+            event: Any object whose type is not a request.
+
+        Raises:
+            BackgroundFullError: If 10,000 posts of this plugin wait already.
+            EventTypeError: As :meth:`emit`.
+            PermissionDeniedError: As :meth:`emit`.
+            PluginGoneError: If the plugin that this view belongs to has left.
+            RuntimeError: If nobody runs background work here: a kernel does, and ``async with bus.background():``.
+
+        Example:
+            >>> import anyio
+            >>> async def main() -> None:
+            ...     bus = EventBus()
+            ...     subscription = bus.observe(str, print)
+            ...     async with bus.background():
+            ...         bus.post("posted")
+            ...         print("first")
+            >>> anyio.run(main)
+            first
+            posted
+        """
+        if type(event) not in self._aemits:
+            self._entry("aemit", event)  # whatever is wrong with it is raised here, and not later to nobody
+        from plugbus._background.handing import post  # only where somebody has such work
+
+        post(self._core, self._owner, event, self.aemit)
 
     def _entry(self, mode: Mode, event: object) -> Entry:
         if self._owner.gone:

@@ -27,6 +27,8 @@ A message says what happened, where, and what to do; the facts are attributes; e
     |-- BreakerOpenError
     |-- StreamOverflowError
     |-- WorkerProcessError
+    |-- BackgroundFullError
+    |-- NotDeliveredError            carried by ListenerFailed
     |-- PermissionDeniedError
     |-- WiringError                  wiring and starting
     |-- ServiceError
@@ -49,6 +51,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
 
 from __future__ import annotations
 
+from plugbus._errors.background import BackgroundFullError, NotDeliveredError
 from plugbus._errors.base import PlugbusError, Problem
 from plugbus._errors.plugins import (
     KernelStartError,
@@ -89,6 +92,7 @@ from plugbus._errors.running import (
 from plugbus._errors.settings import ConfigureError, SettingsError
 
 __all__ = (
+    "BackgroundFullError",
     "BreakerOpenError",
     "ChainContractError",
     "ConfigureError",
@@ -105,6 +109,7 @@ __all__ = (
     "ListenerTimeoutError",
     "ManifestError",
     "NoHandlerError",
+    "NotDeliveredError",
     "NotFound",
     "OrderCycleError",
     "PermissionDeniedError",

@@ -131,6 +131,11 @@ def _policies(subscription: Subscription) -> Iterator[str]:
         yield f"breaker {options.breaker.failures} failures, {options.breaker.cooldown_seconds:g} s"
     if subscription.inside:
         yield "inside"
+    if subscription.background is not None:
+        limits = subscription.background[0].limits
+        yield f"background {limits.concurrency} at once, queue {limits.max_queue} {limits.overflow}"
+        if limits.retry is not None:
+            yield f"retry {'without end' if limits.retry.attempts is None else f'{limits.retry.attempts} attempts'}"
 
 
 def _filters(subscription: Subscription) -> Iterator[str]:

@@ -70,6 +70,8 @@ class PluginHealth(BaseModel):
         breakers_open: Names of its subscribers that get no work, because they failed too often.
         tasks_crashed: Names of its background tasks that crashed for good.
         observer_errors: Failures of its observers so far.
+        background: What each of its background observers has done, by name: the figures of
+            :class:`BackgroundStatistics`; what it posted is under ``"bus.post"``.
 
     Example:
         >>> PluginHealth(status="up", state="ready").threads_abandoned
@@ -87,6 +89,7 @@ class PluginHealth(BaseModel):
     breakers_open: tuple[str, ...] = ()
     tasks_crashed: tuple[str, ...] = ()
     observer_errors: int = 0
+    background: Mapping[str, Mapping[str, int]] = {}
 
 
 @final

@@ -15,10 +15,12 @@ from typing_extensions import Unpack
 
 from plugbus._errors.base import close_names
 from plugbus.errors import SubscriptionError
+from plugbus.retry import Retry
 
 __all__ = (
     "ABSENT",
     "AnswerOptions",
+    "BackgroundOverflow",
     "BindOptions",
     "Breaker",
     "Kind",
@@ -34,6 +36,7 @@ Kind: TypeAlias = Literal["listener", "handler", "observer"]
 RunIn: TypeAlias = Literal["loop", "thread", "caller", "process", "interpreter"]
 Target: TypeAlias = type | str
 Reference: TypeAlias = str | Callable[..., Any]
+BackgroundOverflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "error"]
 ErrorPolicy: TypeAlias = Literal["raise", "skip", "log"]
 
 
@@ -108,11 +111,21 @@ class ObserveOptions(_Ordered, total=False):
 
     on_error: Literal["log", "raise"] | None
     inside: bool
+    background: bool
+    retry: Retry | None
+    overflow: BackgroundOverflow | None
+    max_queue: int | None
+    concurrency: int | None
 
 
 class _AllOptions(_Ordered, total=False):
     on_error: ErrorPolicy | None
     inside: bool
+    background: bool
+    retry: Retry | None
+    overflow: BackgroundOverflow | None
+    max_queue: int | None
+    concurrency: int | None
 
 
 @final
@@ -130,6 +143,11 @@ class Options(NamedTuple):
     name: str | None = None
     breaker: Breaker | None = None
     inside: bool = False
+    background: bool = False
+    retry: Retry | None = None
+    overflow: BackgroundOverflow | None = None
+    max_queue: int | None = None
+    concurrency: int | None = None
 
     @classmethod
     def of(cls, **options: Unpack[_AllOptions]) -> Options:
@@ -162,6 +180,7 @@ class Options(NamedTuple):
         self._check_place(subscriber, kind)
         if self.timeout_seconds is not None and not self.timeout_seconds > 0:
             raise SubscriptionError(subscriber, f"timeout_seconds={self.timeout_seconds!r} is not above zero")
+        self._check_background(subscriber)
 
     def _check_place(self, subscriber: str, kind: Kind) -> None:
         if self.run_in not in (None, *get_args(RunIn)):
@@ -176,6 +195,23 @@ class Options(NamedTuple):
         if self.run_in == "interpreter" and sys.version_info < FIRST_WITH_INTERPRETERS:
             problem = f"run_in='interpreter' needs Python 3.14, and this is {sys.version_info[0]}.{sys.version_info[1]}"
             raise SubscriptionError(subscriber, problem, "Use run_in='process'.")
+
+    def _check_background(self, subscriber: str) -> None:
+        given = [name for name in ("retry", "overflow", "max_queue", "concurrency") if getattr(self, name) is not None]
+        if given and not self.background:
+            raise SubscriptionError(subscriber, f"{given[0]}= goes with background=True", "Add that, or take it out.")
+        if self.background and (self.inside or self.on_error == "raise"):
+            which = "inside=True" if self.inside else "on_error='raise'"
+            raise SubscriptionError(subscriber, f"the emitter waits for {which}, and not for background=True")
+        if self.overflow not in (None, *get_args(BackgroundOverflow)):
+            known = ", ".join(map(repr, get_args(BackgroundOverflow)))
+            raise SubscriptionError(subscriber, f"overflow={self.overflow!r} is not known", f"Use one of {known}.")
+        for name in ("max_queue", "concurrency"):
+            number = getattr(self, name)
+            if number is not None and not (isinstance(number, int) and number >= 1):
+                raise SubscriptionError(subscriber, f"{name}={number!r} is no number of at least 1")
+        if not (self.retry is None or isinstance(self.retry, Retry)):
+            raise SubscriptionError(subscriber, f"retry={self.retry!r} is no Retry", "Use Retry(attempts=...).")
 
     def _check_filters(self, subscriber: str) -> None:
         if not isinstance(self.key, Hashable):

@@ -6,9 +6,39 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, final
 
 if TYPE_CHECKING:
+    from plugbus._background.queue import Queue
     from plugbus.subscription import Subscription
 
-__all__ = ("BusStatistics", "PluginStatistics")
+__all__ = ("BackgroundStatistics", "BusStatistics", "PluginStatistics")
+
+
+@final
+class BackgroundStatistics(NamedTuple):
+    """What waits for one background observer, and what has become of the rest; or for what somebody posted.
+
+    Attributes:
+        depth: Events that wait, between two attempts included.
+        running: Deliveries under way.
+        delivered: Events that it was given, and took.
+        retried: Attempts that failed and were followed by another.
+        dropped: Events that were dropped because there was no room.
+        failed: Events whose last attempt failed.
+        left: Events left over when the time to drain was up.
+        full: Whether as many wait as may.
+
+    Example:
+        >>> BackgroundStatistics(delivered=3).depth
+        0
+    """
+
+    depth: int = 0
+    running: int = 0
+    delivered: int = 0
+    retried: int = 0
+    dropped: int = 0
+    failed: int = 0
+    left: int = 0
+    full: bool = False
 
 
 @final
@@ -20,6 +50,7 @@ class PluginStatistics(NamedTuple):
         failures: Errors that its subscribers raised and the emitters did not see.
         threads_abandoned: Worker threads that overran their time limit and still run.
         breakers: State of each breaker, by name of the subscriber: ``"closed"``, ``"open"`` or ``"half_open"``.
+        background: What each background observer has done, by name; what was posted is under ``"bus.post"``.
 
     Example:
         >>> from plugbus import Breaker, EventBus
@@ -33,6 +64,7 @@ class PluginStatistics(NamedTuple):
     failures: int
     threads_abandoned: int
     breakers: Mapping[str, str]
+    background: Mapping[str, BackgroundStatistics]
 
 
 @final
@@ -53,17 +85,28 @@ class BusStatistics(NamedTuple):
     plugins: Mapping[str, PluginStatistics]
 
 
-def statistics_of(subscriptions: Iterable[Subscription], failures: Mapping[str, int]) -> BusStatistics:
+def statistics_of(
+    subscriptions: Iterable[Subscription], failures: Mapping[str, int], queues: Iterable[Queue]
+) -> BusStatistics:
     """Count what is there."""
     by_plugin: dict[str, list[Subscription]] = {plugin: [] for plugin in failures}
+    background: dict[str, dict[str, BackgroundStatistics]] = {}
     for subscription in subscriptions:
         by_plugin.setdefault(subscription.plugin, []).append(subscription)
+    for queue in queues:
+        by_plugin.setdefault(queue.plugin, [])
+        background.setdefault(queue.plugin, {})[queue.name] = queue.statistics()
     return BusStatistics(
-        {plugin: _of_plugin(members, failures.get(plugin, 0)) for plugin, members in by_plugin.items()}
+        {
+            plugin: _of_plugin(members, failures.get(plugin, 0), background.get(plugin, {}))
+            for plugin, members in by_plugin.items()
+        }
     )
 
 
-def _of_plugin(members: list[Subscription], failures: int) -> PluginStatistics:
+def _of_plugin(
+    members: list[Subscription], failures: int, background: Mapping[str, BackgroundStatistics]
+) -> PluginStatistics:
     breakers = {member.name: member.breaker.state for member in members if member.breaker is not None}
     threads = {member.owner.threads for member in members}
-    return PluginStatistics(len(members), failures, sum(item.abandoned for item in threads), breakers)
+    return PluginStatistics(len(members), failures, sum(item.abandoned for item in threads), breakers, background)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from plugbus._background.queue import Queue
+    from plugbus._background.runner import Runner
     from plugbus._chain.breaking import BreakerState
     from plugbus._services.container import Container
     from plugbus.event_types import EventType
@@ -47,6 +49,7 @@ class Subscription:
     __slots__ = (
         "_close",
         "acall",
+        "background",
         "breaker",
         "call",
         "closed",
@@ -85,6 +88,7 @@ class Subscription:
         self.name, self.sequence, self.target = name, sequence, target
         self.call, self.acall, self.view, self.breaker = call, acall, view, breaker
         self.suspect, self.container = suspect, container
+        self.background: tuple[Queue, Runner] | None = None
         self.closed = False
         self._close = close
 

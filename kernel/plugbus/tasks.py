@@ -19,6 +19,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from plugbus._failing import own_failure
+from plugbus._route import NOT_CARRIED
 from plugbus._services.keys import place, underlying
 from plugbus._tasks import TasksStatistics, TaskState, TaskStatistics, TaskThread
 from plugbus.clock import Clock, SystemClock
@@ -34,6 +35,7 @@ Ts = TypeVarTuple("Ts")
 
 _KEPT_CRASHES: Final = 20
 _inside: ContextVar[tuple[TaskHandle, ...]] = ContextVar("plugbus_tasks", default=())
+NOT_CARRIED.append((_inside, ()))
 
 
 @final

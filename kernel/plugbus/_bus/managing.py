@@ -19,6 +19,8 @@ from plugbus.statistics import BusStatistics, statistics_of
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
+    from plugbus._background.alone import BackgroundOpen
+    from plugbus._background.runner import Runner
     from plugbus.errors import Problem
     from plugbus.event_types import EventType
     from plugbus.instrument import Instrument
@@ -134,7 +136,9 @@ class Managing(BusState):
 
     def statistics(self) -> BusStatistics:
         """Return what happened so far, by plugin."""
-        return statistics_of(self.subscriptions(), self._core.failures.by_plugin())
+        runner = self._core.background
+        queues = [] if runner is None else runner.queues()
+        return statistics_of(self.subscriptions(), self._core.failures.by_plugin(), queues)
 
     def view(self, owner: Owner, services: Services | None = None) -> Self:
         """Return the same bus as *owner* sees it: what is registered through it belongs to the owner.
@@ -167,6 +171,39 @@ class Managing(BusState):
     def retire(self, owner: Owner) -> None:
         """Close all subscriptions of an owner and take its event types out."""
         self._core.retire(owner)
+
+    def background(self, *, drain_seconds: float = 10.0) -> BackgroundOpen:
+        """Run background observers and posts of a bus without a kernel, between ``async with`` and its end.
+
+        At its end, which suspends, what was accepted is finished; what is left over is logged and announced.
+
+        Args:
+            drain_seconds: How long that may take, in seconds; what is cancelled then has a second more.
+
+        Raises:
+            ValueError: If *drain_seconds* is below zero.
+            RuntimeError: On entering, if somebody does so already, as a kernel does for its own bus.
+
+        Example:
+            >>> import anyio
+            >>> from plugbus import Event, EventBus
+            >>> class Paid(Event):
+            ...     cents: int
+            >>> async def main() -> None:
+            ...     bus = EventBus()
+            ...     async with bus.background():
+            ...         bus.observe(Paid, lambda paid: print("thanks for", paid.cents), background=True)
+            ...         await bus.aemit(Paid(cents=5))
+            >>> anyio.run(main)
+            thanks for 5
+        """
+        from plugbus._background.alone import BackgroundOpen  # only where somebody has such work
+
+        return BackgroundOpen(self._core, drain_seconds)
+
+    def attach_background(self, runner: Runner) -> None:
+        """Set who runs background observers and posts."""
+        runner.attach(self._core)
 
     def attach_portal(self, portal: BlockingPortal | None) -> None:
         """Set where sync emits from foreign threads find a loop; None takes it away."""

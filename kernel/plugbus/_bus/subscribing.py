@@ -91,11 +91,14 @@ class Subscribing(BusState):
             observer: A function ``(event)``.
             **options: As :meth:`listen` takes them, with ``run_in="caller"`` for one that is quick, ``"process"`` for
                 one that runs in a worker process and ``"interpreter"`` in a subinterpreter (Python 3.14), ``on_error``
-                (``"log"``, or ``"raise"`` to fail the emit after all observers ran) and ``inside`` (told at the
-                bottom of the chain, so that listeners see what it does).
+                (``"log"``, or ``"raise"`` to fail the emit after all observers ran), ``inside`` (told at the
+                bottom of the chain, so that listeners see what it does) and ``background`` (told later, the emitter
+                does not wait). With ``background=True``: ``retry`` (a :class:`Retry`; one attempt unless given),
+                ``max_queue`` (how many events may wait, 1000), ``overflow`` (``"wait"``, ``"drop_oldest"``,
+                ``"drop_newest"``, ``"error"``) and ``concurrency`` (how many deliveries run at once, 8).
 
         Raises:
-            SubscriptionError: If it cannot work.
+            SubscriptionError: If it cannot work; or it is for the background, and nobody runs such work here.
             OrderCycleError: As :meth:`listen`.
             PermissionDeniedError: As :meth:`listen`.
 

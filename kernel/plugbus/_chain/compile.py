@@ -47,7 +47,7 @@ class Cast(NamedTuple):
 def compile_sync(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> Entry:
     """Compile what a sync emit runs."""
     async_only = next((step for step in cast.everyone() if step.call is None), None)
-    entry = _sync_entry(cast, around, through_loop)
+    entry = _admitting(cast, _sync_entry(cast, around, through_loop))
     if async_only is None:
         return entry
     return unless_on_loop(entry, around.declared.name, async_only.subscription.name)
@@ -83,11 +83,11 @@ def with_units(
         tell = telling_here(here_cast.outside, around.failures, through_loop)
         return deferring(link, tell, Telling(loop_cast.outside, around.failures), container)
 
-    entry = chain(loop_cast.listeners, bottom(loop_cast, in_hop=True))[1]
+    entry = _admitting(loop_cast, chain(loop_cast.listeners, bottom(loop_cast, in_hop=True))[1])
     if around.in_threads:
         return (aopened, (container, *entry)) if needed else (joining, (container, plain, entry))
     on_loop = partial(_entered, (aopened, (container, *entry)))
-    entry = here(here_cast.listeners, bottom(here_cast, in_hop=False), through_loop)
+    entry = _admitting(here_cast, here(here_cast.listeners, bottom(here_cast, in_hop=False), through_loop))
     if not needed:
         return (joining, (container, plain, entry))
     if all(step.call is not None for step in inner):
@@ -105,6 +105,18 @@ def _entered(entry: Entry, event: Any) -> Any:
 def unless_on_loop(entry: Entry, event: str, subscriber: str) -> Entry:
     """Have a sync run that needs the loop refused where its own thread's loop is running."""
     return (_guarded, (partial(SyncEmitError, event, subscriber), *entry))
+
+
+def _admitting(cast: Cast, entry: Entry) -> Entry:
+    """Ask whoever may refuse, because it has no room, before anything runs."""
+    gates = tuple(step.admit for step in cast.outside if step.admit is not None)
+    return (_admitted, (gates, *entry)) if gates else entry
+
+
+def _admitted(event: Any, rest: tuple[tuple[Call, ...], Call, Any]) -> Any:
+    for admit in rest[0]:
+        admit(event)
+    return rest[1](event, rest[2])
 
 
 def _guarded(event: Any, rest: tuple[Callable[[], SyncEmitError], Call, Any]) -> Any:
@@ -139,6 +151,10 @@ def _told(event: Any, rest: tuple[Call, Call]) -> Any:
 
 def compile_async(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> Entry:
     """Compile what an async emit runs."""
+    return _admitting(cast, _async_entry(cast, around, through_loop))
+
+
+def _async_entry(cast: Cast, around: Surroundings, through_loop: ThroughLoop) -> Entry:
     bottom = _bottom(cast, around, through_loop, in_hop=True)
     if not cast.outside:
         return chain(cast.listeners, bottom)[1]

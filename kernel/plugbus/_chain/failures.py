@@ -10,9 +10,10 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from plugbus._services.units import detached
+from plugbus.errors import NotDeliveredError
 from plugbus.event_types import event, event_type
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 __all__ = ("Failures", "ListenerFailed")
 
 Failure = tuple["Subscription", Exception]
+
+
+class Failing(Protocol):
+    """Who failed: a subscription, or the queue of what is done in the background."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def plugin(self) -> str: ...
 
 
 @event(name="plugbus.listener_failed")
@@ -33,7 +43,7 @@ class ListenerFailed:
         event: The event that it was given.
         subscriber: Name of the subscriber.
         plugin: Id of its plugin.
-        attempt: Which attempt failed, from 1.
+        attempt: Which attempt failed, from 1; 0 if a background observer never was given the event.
         error: What it raised.
 
     Example:
@@ -78,9 +88,9 @@ class Failures:
         with self._lock:
             return dict(self._counts)
 
-    def report(self, subscription: Subscription, event: Any, error: Exception) -> None:
+    def report(self, subscription: Failing, event: Any, error: Exception, attempt: int = 1) -> None:
         """Report one failure from a thread."""
-        announcement = self._note(subscription, event, error)
+        announcement = self._note(subscription, event, error, attempt)
         if announcement is not None:
             try:
                 with detached():  # what is told of a failure does not depend on whether the rest succeeds
@@ -88,9 +98,9 @@ class Failures:
             except Exception as failure:  # noqa: BLE001 - the failure of a report must not become the emitter's
                 _log("announcing a failure failed", subscription, event, failure)
 
-    async def areport(self, subscription: Subscription, event: Any, error: Exception) -> None:
+    async def areport(self, subscription: Failing, event: Any, error: Exception, attempt: int = 1) -> None:
         """Report one failure on the loop."""
-        announcement = self._note(subscription, event, error)
+        announcement = self._note(subscription, event, error, attempt)
         if announcement is not None:
             try:
                 with detached():
@@ -98,13 +108,20 @@ class Failures:
             except Exception as failure:  # noqa: BLE001 - as above
                 _log("announcing a failure failed", subscription, event, failure)
 
-    def _note(self, subscription: Subscription, event: Any, error: Exception) -> ListenerFailed | None:
-        _log("subscriber failed", subscription, event, error)
+    @staticmethod
+    def tell_of_retry(subscription: Failing, event: Any, error: Exception, attempt: int, seconds: float) -> None:
+        """Log a failure that is not the last word: the subscriber will be given the event again."""
+        facts = {"attempt": attempt, "retry_in_seconds": seconds}
+        _log("subscriber will be tried again", subscription, event, error, level="warning", **facts)
+
+    def _note(self, subscription: Failing, event: Any, error: Exception, attempt: int) -> ListenerFailed | None:
+        lost = {"lost": repr(event)} if isinstance(error, NotDeliveredError) else {}
+        _log("subscriber failed", subscription, event, error, attempt=attempt, **lost)
         with self._lock:
             self._counts[subscription.plugin] += 1
         if isinstance(event, ListenerFailed):  # or one broken observer of failures would announce itself for ever
             return None
-        return ListenerFailed(event, subscription.name, subscription.plugin, 1, error)
+        return ListenerFailed(event, subscription.name, subscription.plugin, attempt, error)
 
     def settle(self, event: Any, failed: Iterable[Failure]) -> None:
         """Report the failures of observers that log; raise those of observers that raise, as one group."""
@@ -140,14 +157,17 @@ class _Raised:
             raise ExceptionGroup(f"observers of {event_type(type(event)).name!r} failed", self.errors)
 
 
-def _log(message: str, subscription: Subscription, event: Any, error: Exception) -> None:
+def _log(
+    message: str, subscription: Failing, event: Any, error: Exception, *, level: str = "error", **facts: object
+) -> None:
     import structlog  # as in log.py
 
-    structlog.get_logger("plugbus").error(
+    getattr(structlog.get_logger("plugbus"), level)(
         message,
         plugin=subscription.plugin,
         subscriber=subscription.name,
         event_type=event_type(type(event)).name,
         error="".join(traceback.format_exception_only(error)).strip(),  # works for one that cannot print itself
         exception="".join(traceback.format_exception(error)),  # without the values of variables, which may be secret
+        **facts,
     )

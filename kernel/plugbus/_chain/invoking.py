@@ -85,13 +85,15 @@ def without_coroutine(call: Call, refusal: Callable[[], Exception]) -> Call:
 class Guards(NamedTuple):
     """What is around one callable because it asked for it.
 
-    ``overrun`` makes the error for a call that took longer than ``seconds``.
+    ``overrun`` makes the error for a call that took longer than ``seconds``. One who is cancelled waits for a thread
+    until then, if ``patient``.
     """
 
     seconds: float | None
     breaker: BreakerState | None
     threads: Threads
     overrun: Callable[[Any], Exception]
+    patient: bool = True
 
 
 def guarded(call: Call | None, acall: Call | None, guards: Guards) -> tuple[Call | None, Call | None]:
@@ -103,7 +105,7 @@ def guarded(call: Call | None, acall: Call | None, guards: Guards) -> tuple[Call
         if acall is not None:
             acall = policies.atimed(acall, guards.seconds, guards.overrun)
         elif call is not None:
-            acall = policies.timed_thread(call, guards.seconds, guards.threads, guards.overrun)
+            acall = policies.timed_thread(call, guards.seconds, guards.threads, guards.overrun, patient=guards.patient)
         call = None
     if guards.breaker is not None:
         call = call and policies.breaking(call, guards.breaker)

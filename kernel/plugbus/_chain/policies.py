@@ -196,7 +196,9 @@ def atimed(call: Call, seconds: float, overrun: Callable[[Any], Exception]) -> C
     return timed
 
 
-def timed_thread(call: Call, seconds: float, threads: Threads, overrun: Callable[[Any], Exception]) -> Call:
+def timed_thread(
+    call: Call, seconds: float, threads: Threads, overrun: Callable[[Any], Exception], *, patient: bool
+) -> Call:
     """Run a sync subscriber in a worker thread of its own, and give the thread up after *seconds*."""
 
     async def timed(event: Any, *next_fn: Call) -> Any:
@@ -204,7 +206,7 @@ def timed_thread(call: Call, seconds: float, threads: Threads, overrun: Callable
             return call(event, *(lambda changed, below=below: back_to_loop(below, changed) for below in next_fn))
 
         try:
-            return await threads.run_bounded(work, event, seconds, place=call)
+            return await threads.run_bounded(work, event, seconds, place=call, patient=patient)
         except Overrun:
             raise overrun(event) from None
 

@@ -47,7 +47,7 @@ class Step(NamedTuple):
     """A subscriber in a chain: ``call`` runs anywhere, ``acall`` on the loop; at least one is there.
 
     ``unfiltered`` is ``call`` for who has asked the filter already; ``when_stuck`` is there if the listener is lenient,
-    and reports that its plugin gets no threads any more.
+    and reports that its plugin gets no threads any more; ``admit`` is asked before the chain runs, and may refuse.
     """
 
     subscription: Subscription
@@ -55,6 +55,7 @@ class Step(NamedTuple):
     acall: Call | None
     unfiltered: Call | None = None
     when_stuck: Call | None = None
+    admit: Call | None = None
 
     @property
     def threads(self) -> Threads:
@@ -79,6 +80,14 @@ class Step(NamedTuple):
 
 def step_for(subscription: Subscription, around: Surroundings) -> Step:
     """Wrap a subscription's callables in what it asked for, innermost first; what it did not ask for costs nothing."""
+    if subscription.background is None:
+        return _wrapped(subscription, around)
+    from plugbus._background.handing import queued  # only where somebody has such work
+
+    return queued(_wrapped(subscription, around._replace(in_threads=True)), *subscription.background, around)
+
+
+def _wrapped(subscription: Subscription, around: Surroundings) -> Step:
     options = subscription.options
     call, acall = _in_units(subscription, around)
     if around.checked:
@@ -91,6 +100,8 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
         acall = acall and awatched(acall, instrument, subscription, around.declared)
     overrun = partial(_overrun, subscription, around.declared.name)
     guards = Guards(options.timeout_seconds, subscription.breaker, subscription.owner.threads, overrun)
+    if subscription.background is not None:
+        guards = guards._replace(patient=False)
     call, acall = guarded(call, acall, guards)
     unfiltered = call
     if options.where is not None and subscription.kind == "listener":

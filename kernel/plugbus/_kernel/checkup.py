@@ -83,6 +83,8 @@ def _plugin_health(unit: Unit, answer: Health | None, statistics: PluginStatisti
     seen = [f"{threads} abandoned threads still run"] if threads else []
     seen += [f"the breaker of {name} is not closed" for name in open_]
     seen += [f"background task {name} crashed" for name in crashed]
+    background = statistics.background if statistics else {}
+    seen += [f"as many events wait for {name} as may" for name, work in background.items() if work.full]
     seen_as: Status = "degraded" if seen else "up"
     return PluginHealth(
         status=worst(said.status, seen_as) if unit.is_up else "down",
@@ -94,6 +96,7 @@ def _plugin_health(unit: Unit, answer: Health | None, statistics: PluginStatisti
         breakers_open=open_,
         tasks_crashed=crashed,
         observer_errors=statistics.failures if statistics else 0,
+        background={name: work._asdict() for name, work in background.items()},
     )
 
 

@@ -20,6 +20,7 @@ from plugbus.lifecycle import PluginFailed, PluginReady, PluginState, PluginUnlo
 from plugbus.log import log_failure, text_of
 
 if TYPE_CHECKING:
+    from plugbus._background.runner import Runner
     from plugbus._kernel.unit import Surroundings, Unit
     from plugbus.events import Event
 
@@ -35,11 +36,12 @@ class Fleet:
         ready: Those that are ready, each after those that it needs.
     """
 
-    def __init__(self, surroundings: Surroundings, assembler: Assembler) -> None:
+    def __init__(self, surroundings: Surroundings, assembler: Assembler, background: Runner) -> None:
         self.units: dict[str, Unit] = {}
         self.ready: list[Unit] = []
         self._around = surroundings
         self._assembler = assembler
+        self._background = background
 
     async def boot(self, units: Sequence[Unit]) -> None:
         """Boot plugins, in parallel as far as they do not need each other; one that fails stops no other.
@@ -157,7 +159,8 @@ class Fleet:
 
         Args:
             unit: A plugin that is ready.
-            seconds: Time for each of its steps and for each entry that is undone, in seconds.
+            seconds: Time for each of its steps and for each entry that is undone, in seconds; half of it for what it
+                has in the background, and half for what it posted.
         """
         failures = await self._shut_down(unit, seconds)
         unit.state = PluginState.STOPPED
@@ -169,7 +172,9 @@ class Fleet:
 
     async def _shut_down(self, unit: Unit, seconds: float) -> list[Exception]:
         unit.state = PluginState.STOPPING
+        await self._background.wait_idle(unit.owner, seconds / 2, posts_only=True)
         self._around.bus.retire(unit.owner)
+        await self._background.drain(unit.owner, seconds / 2)
         failures: list[Exception] = []
         with anyio.CancelScope(shield=True):
             failures += await unit.owner.stop_work(seconds)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast, final
 
+from plugbus._background.runner import Runner
 from plugbus._kernel.hooks import Registry, hookspec_problems
 from plugbus._kernel.intercepting import may_give_settings
 from plugbus._kernel.loading import load_all
@@ -50,6 +51,7 @@ class Rehearsal:
     def __init__(self, runtime: Runtime, found: Read) -> None:
         self._runtime = runtime
         self._bus = EventBus()
+        self._bus.attach_background(Runner())
         self._hooks = Registry()
         self._hooks.adopt_specs(runtime.hooks)
         runtime.provide_clock()

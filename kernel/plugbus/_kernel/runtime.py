@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from plugbus._background.runner import Runner
 from plugbus._errors.base import close_names
 from plugbus._kernel.assemble import Assembler
 from plugbus._kernel.discovery import source_of
@@ -58,6 +59,8 @@ class Runtime:
         self.host = Owner("host", home=self)
         self.services = Services(owner=self.host)
         self.bus = EventBus(checked=options.checked, services=self.services, owner=self.host)
+        self.background = Runner()
+        self.bus.attach_background(self.background)
         self.hooks = Registry()
         self.marking = Marking()
         self.units: dict[str, Unit] = {}
@@ -143,9 +146,12 @@ class Runtime:
         found = await anyio.to_thread.run_sync(read, self.options)
         self.required = found.required
         around = self.surroundings(found)
+        self.background.start(tasks, self.services.get(Clock))
         prepare = self.preparation = Preparation(around, self.units, self.settings_types, found.allow)
         limits = self.options
-        fleet = self.fleet = Fleet(around, Assembler(limits.boot_timeout_seconds, limits.drain_seconds))
+        fleet = self.fleet = Fleet(
+            around, Assembler(limits.boot_timeout_seconds, limits.drain_seconds), self.background
+        )
         async with self._turns.wait():
             units = [prepare.unit(source) for source in found.sources]
             await load_all_in_threads(units, limits.boot_timeout_seconds)
@@ -179,15 +185,17 @@ class Runtime:
         """Shut down in reverse order, each plugin within its time; whether cancelled or not."""
         self.stopping = True
         with anyio.CancelScope(shield=True):
+            deadline = anyio.current_time() + self.options.drain_seconds
             if self.fleet is not None:
-                await self._stop_fleet(self.fleet, reason)
+                await self._stop_fleet(self.fleet, reason, deadline)
+            await self.background.drain(None, _half_way(deadline) - anyio.current_time())
             for failure in [*await self.services.aclose(), *await self.host.aclose()]:
                 log_failure("host", "closing a service failed", failure)
 
-    async def _stop_fleet(self, fleet: Fleet, reason: str) -> None:
-        deadline = anyio.current_time() + self.options.drain_seconds
+    async def _stop_fleet(self, fleet: Fleet, reason: str, deadline: float) -> None:
         with anyio.CancelScope(deadline=_half_way(deadline)):
             await fleet.announce(KernelStopping(reason=reason))
+        await self.background.wait_idle(None, _half_way(deadline) - anyio.current_time())
         for unit in leaving(fleet.ready):
             await fleet.stop(unit, _half_way(deadline) - anyio.current_time())
 

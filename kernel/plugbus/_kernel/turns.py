@@ -12,6 +12,7 @@ from typing import final
 
 import anyio
 
+from plugbus._route import NOT_CARRIED
 from plugbus.errors import PluginError
 
 __all__ = ("Turns",)
@@ -28,6 +29,7 @@ class _Turn:
 
 
 _turns: ContextVar[tuple[_Turn, ...]] = ContextVar("plugbus_turns", default=())
+NOT_CARRIED.append((_turns, ()))
 
 
 @final

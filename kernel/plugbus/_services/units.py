@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
+from plugbus._route import NOT_CARRIED
 from plugbus._services.closing import Exit
 from plugbus._services.ending import Ending
 from plugbus._services.homes import CallersThread, Home, OwnThread
@@ -187,6 +188,7 @@ class Level:
 
 UNIT: Final[ContextVar[Level | None]] = ContextVar("plugbus_unit", default=None)
 """The level of the unit of work that is in force."""
+NOT_CARRIED.append((UNIT, None))
 
 
 @contextmanager
@@ -199,11 +201,14 @@ def detached() -> Iterator[None]:
         UNIT.reset(mark)
 
 
-def current(container: Container) -> Level | None:
-    """Return the level of a container's unit of work that is in force; what outlived its unit has none."""
+def current(container: Container | None) -> Level | None:
+    """Return the level of a container's unit of work that is in force, or of anybody's without a container.
+
+    What outlived its unit has none.
+    """
     level = UNIT.get()
     while level is not None:
-        if level.unit.container is container:
+        if container is None or level.unit.container is container:
             while level.merged and level.parent is not None:
                 level = level.parent
             if not level.closed:

@@ -1,0 +1,1 @@
+"""Background work of a bus: queues, lanes, and who runs them."""

@@ -1,0 +1,167 @@
+"""Where emitters hand events in: at once, dropping one, or waiting for room.
+
+Owns who may wait; why some are refused although they chose to: docs/adr/0014-background-work-is-bounded.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+from plugbus._background.queue import DROPPED, Item, Queue, Waiter
+from plugbus._background.runner import DELIVERING
+from plugbus._threads import back_to_loop, call_soon, in_worker_thread, loop_is_running
+from plugbus.errors import BackgroundFullError
+from plugbus.event_types import event_type
+
+if TYPE_CHECKING:
+    from plugbus._background.runner import Runner
+
+__all__ = ("ENDED", "Lost", "aput", "check_room", "full_error", "put")
+
+ENDED: Final = "nothing is run in the background any more"
+_WAIT: Final = "wait"
+
+Lost: TypeAlias = tuple[Item, str]
+
+
+def check_room(runner: Runner, queue: Queue, event: Any, *, blocking: bool) -> None:
+    """Refuse an event that a queue cannot take, before anything of it ran.
+
+    Args:
+        runner: Who runs the queue.
+        queue: Which.
+        event: The event.
+        blocking: Whether the emitter would wait by blocking its thread.
+
+    Raises:
+        BackgroundFullError: If it is full, and its emitters choose not to wait, or cannot.
+    """
+    if queue.full:
+        reason = _why_not_wait(runner, queue, blocking=blocking) if queue.limits.overflow == "wait" else ""
+        if reason is not None:
+            raise full_error(queue, event, reason)
+
+
+def full_error(queue: Queue, event: Any, reason: str) -> BackgroundFullError:
+    """Return the error that refuses an event."""
+    name = event_type(type(event)).name
+    return BackgroundFullError(name, queue.name, queue.plugin, queue.limits.max_queue, reason)
+
+
+def _why_not_wait(runner: Runner, queue: Queue, *, blocking: bool) -> str | None:
+    """Say why an emitter must not wait for room, None if it may."""
+    if not runner.started:
+        return "nothing runs it before the kernel has started"
+    if blocking and loop_is_running():
+        return "a sync emit cannot wait for room on a thread whose loop is running; use aemit"
+    with runner.lock:
+        item = _delivery()
+        if item is None:
+            return None
+        item.blocked_on.append(queue)
+        moves = _can_move(queue, set())
+        item.blocked_on.remove(queue)
+    return None if moves else "all that could make room wait for room themselves"
+
+
+def _delivery() -> Item | None:
+    """Return the delivery that waits if this emitter does."""
+    item = DELIVERING.get()
+    return item if item is not None and item in item.queue.running else None
+
+
+def _can_move(queue: Queue, seen: set[Queue]) -> bool:
+    """Tell whether room may come about in a queue, by what runs or may begin, without the room that is waited for."""
+    if queue in seen:
+        return False
+    seen.add(queue)
+    if len(queue.running) < queue.limits.concurrency:
+        return True
+    return any(all(_can_move(other, seen) for other in item.blocked_on) for item in queue.running)
+
+
+def _offer(runner: Runner, item: Item, *, blocking: bool) -> Lost | Literal["wait"] | None:
+    queue = item.queue
+    with runner.lock:
+        if runner.ended or queue.ended:
+            return item, ENDED
+        lost: Lost | None = None
+        overflow = queue.limits.overflow
+        if not queue.full or overflow == "error":  # it was admitted before its chain ran
+            queue.enter(item)
+        elif overflow != "wait":
+            lost = queue.crowd_out(item), DROPPED
+        elif _why_not_wait(runner, queue, blocking=blocking) is None:
+            return _WAIT
+        else:  # as above
+            queue.enter(item)
+        runner.call(queue)
+        return lost
+
+
+def put(runner: Runner, item: Item) -> Lost | None:
+    """Hand an item in from a thread, which may block until there is room; return who is lost for it, and why."""
+    outcome = _offer(runner, item, blocking=True)
+    if outcome != _WAIT:
+        return outcome
+    if in_worker_thread():  # where the wait can be cancelled
+        lost: Lost | None = back_to_loop(lambda _: _wait_for_room(runner, item), item.event)
+        return lost
+    opened = threading.Event()
+    waiter = _line_up(runner, item, opened.set)
+    try:
+        if waiter is not None:
+            opened.wait()
+    finally:
+        _step_out(runner, waiter)
+    return None if item.accepted else (item, ENDED)
+
+
+async def aput(runner: Runner, item: Item) -> Lost | None:
+    """Do the same on a loop; this suspends if there is no room."""
+    outcome = _offer(runner, item, blocking=False)
+    return await _wait_for_room(runner, item) if outcome == _WAIT else outcome
+
+
+async def _wait_for_room(runner: Runner, item: Item) -> Lost | None:
+    opened = anyio.Event()
+    waiter = _line_up(runner, item, partial(call_soon, anyio.lowlevel.current_token(), opened.set))
+    try:
+        if waiter is not None:
+            await opened.wait()
+    finally:
+        _step_out(runner, waiter)
+    return None if item.accepted else (item, ENDED)
+
+
+def _line_up(runner: Runner, item: Item, wake: Callable[[], object]) -> Waiter | None:
+    """Wait for room behind those who do already; there is none to wait for if some came about meanwhile."""
+    queue = item.queue
+    with runner.lock:
+        if queue.ended:
+            return None
+        if not queue.full:
+            queue.enter(item)
+            runner.call(queue)
+            return None
+        delivery = _delivery()
+        if delivery is not None:
+            delivery.blocked_on.append(queue)
+        waiter = Waiter(item, wake, delivery)
+        queue.wait(waiter)
+        return waiter
+
+
+def _step_out(runner: Runner, waiter: Waiter | None) -> None:
+    if waiter is None:
+        return
+    with runner.lock:
+        waiter.item.queue.give_up_waiting(waiter)
+        if waiter.delivery is not None:
+            waiter.delivery.blocked_on.remove(waiter.item.queue)

@@ -1,0 +1,236 @@
+"""The queue of one background observer: bounded, in order per lane, parallel across lanes.
+
+Owns what waits, what is under way and what is next; ``runner.py`` runs it. Everything here is done under the lock of
+the runner. A lane is there only while something of it waits or is under way, so that idle ones cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+
+from plugbus._context import carried
+from plugbus.statistics import BackgroundStatistics
+
+if TYPE_CHECKING:
+    import anyio
+
+    from plugbus.options import BackgroundOverflow
+    from plugbus.owner import Owner
+    from plugbus.retry import Retry
+
+__all__ = ("Item", "Limits", "Queue", "Waiter")
+
+DROPPED: Final = "it was dropped, because the queue is full"
+
+
+class Limits(NamedTuple):
+    """How much may wait, how much may run, and what happens when there is no room or an attempt fails."""
+
+    max_queue: int
+    concurrency: int
+    overflow: BackgroundOverflow
+    retry: Retry | None = None
+
+
+@final
+class Item:
+    """One event on its way to one background observer."""
+
+    __slots__ = (
+        "accepted", "attempt", "blocked_on", "carried", "context", "delays", "deliver", "event", "lane", "left",
+        "queue", "scope",
+    )  # fmt: skip
+
+    def __init__(self, queue: Queue, event: Any, lane: object, deliver: Callable[[Any], Awaitable[object]]) -> None:
+        self.queue, self.event, self.deliver = queue, event, deliver
+        self.lane: Hashable = lane if _hashable(lane) else None
+        self.carried, self.context = carried(), copy_context()
+        self.delays: Iterator[float] | None = None
+        self.attempt = 0
+        self.accepted = False
+        self.left = False
+        """Whether it was given up from outside, and told of."""
+        self.scope: anyio.CancelScope | None = None
+        self.blocked_on: list[Queue] = []
+        """Whose room it waits for, with what it emits itself."""
+
+    def next_delay(self) -> float | None:
+        """Return how long to wait before the next attempt, None if there is none."""
+        retry = self.queue.limits.retry
+        if retry is None:
+            return None
+        if self.delays is None:
+            self.delays = retry.delays()
+        return next(self.delays, None)
+
+
+def _hashable(lane: object) -> bool:
+    try:
+        hash(lane)
+    except TypeError:
+        return False
+    return True
+
+
+class Waiter(NamedTuple):
+    """An emitter that waits for room, with what it wants to hand in."""
+
+    item: Item
+    wake: Callable[[], object]
+    delivery: Item | None
+    """The delivery that goes on only when it has waited, if there is one."""
+
+
+@final
+class Queue:
+    """What waits for one background observer, and what of it is under way.
+
+    Attributes:
+        name: Name of the observer, or ``"bus.post"``.
+        owner: Whom it belongs to.
+        running: Deliveries under way.
+        called: Whether the runner has been asked to look at it, and has not yet.
+        ended: Whether it takes nothing any more.
+    """
+
+    __slots__ = (
+        "__weakref__", "_due", "_lanes", "_ready", "_waiters", "_waiting", "called", "counts", "ended", "limits",
+        "name", "owner", "parked", "running",
+    )  # fmt: skip
+
+    def __init__(self, name: str, owner: Owner, limits: Limits) -> None:
+        self.name, self.owner, self.limits = name, owner, limits
+        self.called = self.ended = False
+        self.running: dict[Item, None] = {}
+        self.parked: dict[Item, None] = {}
+        self.counts = {"delivered": 0, "retried": 0, "dropped": 0, "failed": 0, "left": 0}
+        self._waiting: OrderedDict[Item, None] = OrderedDict()
+        self._lanes: dict[Hashable, deque[Item]] = {}
+        self._ready: OrderedDict[Hashable, None] = OrderedDict()
+        self._due: dict[Hashable, Item] = {}
+        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+
+    @property
+    def plugin(self) -> str:
+        """Id of its owner."""
+        return self.owner.id
+
+    @property
+    def full(self) -> bool:
+        """Whether as many wait as may, those between two attempts included."""
+        return len(self._waiting) + len(self.parked) >= self.limits.max_queue
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether a delivery could begin now."""
+        return bool(self._ready) and len(self.running) < self.limits.concurrency
+
+    def others(self, own: Item | None) -> bool:
+        """Tell whether anything waits or is under way, besides one."""
+        mine = own in self.running
+        return bool(self._waiting or self.parked) or len(self.running) > mine
+
+    def enter(self, item: Item) -> None:
+        """Let an item in."""
+        item.accepted = True
+        self._waiting[item] = None
+        lane = self._lanes.get(item.lane)
+        if lane is None:
+            self._lanes[item.lane] = deque([item])
+            self._ready[item.lane] = None
+        else:
+            lane.append(item)
+
+    def crowd_out(self, item: Item) -> Item:
+        """Choose who is dropped, because it is full: a new one, or the oldest that has not begun."""
+        self.counts["dropped"] += 1
+        if self.limits.overflow == "drop_newest" or not self._waiting:
+            return item
+        oldest, _ = self._waiting.popitem(last=False)
+        self._lanes[oldest.lane].popleft()  # nothing of its lane is older
+        if oldest.lane in self._ready and not self._lanes[oldest.lane]:
+            del self._ready[oldest.lane], self._lanes[oldest.lane]
+        self.enter(item)
+        return oldest
+
+    def wait(self, waiter: Waiter) -> None:
+        """Note an emitter that waits for room."""
+        self._waiters[waiter] = None
+
+    def give_up_waiting(self, waiter: Waiter) -> None:
+        """Forget an emitter that waits no longer."""
+        self._waiters.pop(waiter, None)
+
+    def take(self) -> Item | None:
+        """Begin the next delivery, if one may begin."""
+        if not self.can_begin or self.ended:
+            return None
+        lane, _ = self._ready.popitem(last=False)
+        item = self._due.pop(lane, None)
+        if item is None:
+            item = self._lanes[lane].popleft()
+            del self._waiting[item]
+        else:
+            del self.parked[item]
+        self.running[item] = None
+        item.attempt += 1
+        self._hand_over_room()
+        return item
+
+    def _hand_over_room(self) -> None:
+        while self._waiters and not self.full:
+            waiter, _ = self._waiters.popitem(last=False)
+            self.enter(waiter.item)
+            waiter.wake()
+
+    def park(self, item: Item) -> None:
+        """Set an item aside until its next attempt; its lane waits for it, and others may run."""
+        del self.running[item]
+        self.parked[item] = None
+        self.counts["retried"] += 1
+
+    def resume(self, item: Item) -> None:
+        """Have an item that was set aside run before all that wait."""
+        self._due[item.lane] = item
+        self._ready[item.lane] = None
+        self._ready.move_to_end(item.lane, last=False)
+
+    def settle(self, item: Item, how: str) -> None:
+        """Be done with an item; the next of its lane may begin."""
+        self.running.pop(item, None)
+        self.parked.pop(item, None)
+        self.counts[how] += 1
+        if self._lanes.get(item.lane):
+            self._ready[item.lane] = None
+        else:
+            self._lanes.pop(item.lane, None)
+        self._hand_over_room()
+
+    def leave(self, own: Item | None) -> list[tuple[Item, str]]:
+        """Give everything up but one; return what is left over, oldest first, and why."""
+        self.ended = True
+        running = [item for item in self.running if item is not own]
+        left = [(item, "it was still running when the time to drain was up") for item in running]
+        left += [(item, "it was to be tried again when the time to drain was up") for item in self.parked]
+        left += [(item, "it had not begun when the time to drain was up") for item in self._waiting]
+        for item, _ in left:
+            item.left = True
+        self.counts["left"] += len(self._waiting) + len(self._due)  # the others count when their tasks have ended
+        for item in (*self._waiting, *self._due.values()):
+            self.parked.pop(item, None)
+            self._lanes.pop(item.lane, None)
+        self._waiting.clear()
+        self._ready.clear()
+        self._due.clear()
+        while self._waiters:
+            self._waiters.popitem(last=False)[0].wake()
+        return left
+
+    def statistics(self) -> BackgroundStatistics:
+        """Return what waits, what runs and what has become of the rest."""
+        return BackgroundStatistics(
+            len(self._waiting) + len(self.parked), len(self.running), **self.counts, full=self.full
+        )
