@@ -24,12 +24,12 @@ from plugbus._chain.shelves import ANY
 from plugbus._chain.steps import Surroundings, step_for
 from plugbus._chain.sticky import Sticky
 from plugbus._chain.tables import ASYNC, Mode, Tables, check_mode
-from plugbus._chain.targets import is_root
+from plugbus._chain.targets import answers, is_root
 from plugbus._chain.units import once_scoping
 from plugbus._chain.watching import awatched, watched
 from plugbus._context import WANTED
 from plugbus.context import will_ask
-from plugbus.event_types import EventType, event_type, origin_of
+from plugbus.event_types import EventType, event_type
 from plugbus.events import NamedEvent
 from plugbus.options import ABSENT
 from plugbus.owner import Owner
@@ -106,10 +106,7 @@ class Core:
             try:
                 subscription = self.book.draft(kind, targets, options, owner, ready, self._breaker, self.close)
                 self.book.check(subscription)
-                if options.background:
-                    from plugbus._background.handing import queue_of  # only where somebody has such work
-
-                    subscription.background = queue_of(self.background, subscription)
+                self.book.equip(subscription, self.background)
                 self.book.add(subscription, partial(self._check_order, subscription))
             except BaseException:
                 for cls in added:
@@ -292,14 +289,9 @@ class Core:
         heard = self.shelves.hearing(declared, key, name)
         listeners = in_order(declared.name, (item for item in heard if item.kind == "listener"))
         observers = in_order(declared.name, (item for item in heard if item.kind == "observer"))
-        handlers = [item for item in heard if item.kind == "handler" and self.answers(item, declared)]
+        handlers = [item for item in heard if item.kind == "handler" and answers(item, declared)]
         handlers.sort(key=lambda item: (declared.cls not in item.events, item.options.key is ABSENT))
         return Roles(listeners, handlers, observers)
-
-    @staticmethod
-    def answers(handler: Subscription, declared: EventType) -> bool:
-        """Tell whether a handler is for this very request, or for all its parameters, and not for a base class."""
-        return declared.cls in handler.events or origin_of(declared.cls) in handler.events
 
     def _announce(self, mode: Mode, failure: ListenerFailed) -> Any:
         first, rest = self.entry(mode, ListenerFailed, HOST)

@@ -15,6 +15,7 @@ from plugbus.subscribers import label
 from plugbus.subscription import Subscription
 
 if TYPE_CHECKING:
+    from plugbus._background.runner import Runner
     from plugbus._chain.breaking import BreakerState
     from plugbus._chain.register import Prepared
     from plugbus.event_types import EventType
@@ -124,6 +125,14 @@ class Book:
             if other.kind == "handler":
                 first, second = (f"{item.name!r} of plugin {item.plugin!r}" for item in (other, subscription))
                 raise DuplicateHandlerError(declared.name, first, second, None if key is ABSENT else key)
+
+    @staticmethod
+    def equip(subscription: Subscription, runner: Runner | None) -> None:
+        """Give a background observer its queue; refuse it where nobody runs such work."""
+        if subscription.options.background:
+            from plugbus._background.handing import queue_of  # only where somebody has such work
+
+            subscription.background = queue_of(runner, subscription)
 
     def add(self, subscription: Subscription, check_order: Callable[[], None]) -> None:
         """Enter a subscription.

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from plugbus.event_types import EventType
     from plugbus.options import Kind, Target
     from plugbus.registry import TypeRegistry
+    from plugbus.subscription import Subscription
 
-__all__ = ("checked_targets", "is_root", "known_types")
+__all__ = ("answers", "checked_targets", "is_root", "known_types")
 
 _ROOTS: Final[frozenset[type]] = frozenset({object, Event, Request, NamedEvent})
 
@@ -52,6 +53,11 @@ def _answerable(target: Target, registry: TypeRegistry) -> type:
     if not event_type(target).is_request or is_root(target):
         raise EventTypeError(event_type(target).name, "is no request, so nobody can answer it; observe it")
     return target
+
+
+def answers(handler: Subscription, declared: EventType) -> bool:
+    """Tell whether a handler is for this very request, or for all its parameters, and not for a base class."""
+    return declared.cls in handler.events or origin_of(declared.cls) in handler.events
 
 
 def known_types(targets: tuple[Target, ...], registry: TypeRegistry) -> list[EventType]:
