@@ -21,6 +21,7 @@ import anyio.to_thread
 from plugbus._failing import own_failure
 from plugbus._route import NOT_CARRIED
 from plugbus._services.keys import place, underlying
+from plugbus._services.units import UNIT
 from plugbus._tasks import TasksStatistics, TaskState, TaskStatistics, TaskThread
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import PluginGoneError, PluginTimeoutError
@@ -187,6 +188,7 @@ class Tasks:
 
     async def _run(self, handle: TaskHandle) -> None:
         _inside.set((*_inside.get(), handle))
+        UNIT.set(None)  # it outlives whatever unit of work it was started in
         try:
             with handle._scope:  # noqa: SLF001 -- two halves of one thing
                 await self._supervise(handle)

@@ -68,7 +68,8 @@ class InProcess:
         """
         bus = self._kernel.bus
         declared = required_type(bus, name)
-        return self._results.plain(declared, await bus.acall_named(name, fields(name, data)))
+        with self._kernel.services.detached():  # as it would be in another process
+            return self._results.plain(declared, await bus.acall_named(name, fields(name, data)))
 
     async def emit(self, name: str, data: Mapping[str, Any] | None = None) -> Any:
         """Emit an event; suspends as its subscribers do.
@@ -89,7 +90,8 @@ class InProcess:
         bus = self._kernel.bus
         if not self._carry_unknown:
             required_type(bus, name)
-        return plain_event(await bus.aemit_named(name, fields(name, data))).data
+        with self._kernel.services.detached():  # as it would be in another process
+            return plain_event(await bus.aemit_named(name, fields(name, data))).data
 
     def stream(
         self, events: str | Sequence[str], *, max_buffer: int = 1000, overflow: Overflow = "error"

@@ -70,7 +70,8 @@ class SyncInProcess:
         """
         bus = self._kernel.bus
         declared = required_type(bus, name)
-        return self._results.plain(declared, bus.call_named(name, fields(name, data)))
+        with self._kernel.services.detached():  # as it would be in another process
+            return self._results.plain(declared, bus.call_named(name, fields(name, data)))
 
     def emit(self, name: str, data: Mapping[str, Any] | None = None) -> Any:
         """Emit an event.
@@ -92,7 +93,8 @@ class SyncInProcess:
         bus = self._kernel.bus
         if not self._carry_unknown:
             required_type(bus, name)
-        return plain_event(bus.emit_named(name, fields(name, data))).data
+        with self._kernel.services.detached():  # as it would be in another process
+            return plain_event(bus.emit_named(name, fields(name, data))).data
 
     @contextmanager
     def stream(
