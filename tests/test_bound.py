@@ -476,6 +476,7 @@ async def coroutine() -> None: ...
         (takes_database, {"run_in": "loop"}, "needs an async function"),
         (coroutine, {"run_in": "thread"}, "needs a sync function"),
         (takes_database, {"run_in": "moon"}, "is not known"),
+        (takes_database, {"run_in": "process"}, "is for handlers and observers"),
         (takes_database, {"timeout_seconds": 0}, "is not above zero"),
         (takes_database, {"timeout": 1}, "there is no option 'timeout'"),
         (3, {}, "3 is not callable"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 from anyio import fail_after
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 from tests.support import virtual_time
@@ -519,6 +522,44 @@ async def test_plugins_that_boot_at_the_same_time_meet_once(first: str, trace: l
             assert {record.state for record in kernel.plugins.values()} == {"ready"}
 
 
+async def test_a_plugin_that_leaves_while_it_is_read_leaves_nothing(trace: list[str]) -> None:
+    """It fails in ``on_ready`` just then: what the reader did is undone at once, and the reader boots."""
+    reading = anyio.Event()
+
+    class Fading(Plugin, id="fading"):
+        @job("faded")
+        def faded(self) -> None: ...
+
+        async def on_ready(self) -> None:
+            await reading.wait()
+            raise OSError("too late")
+
+    class Slow(Plugin, id="slow"):
+        @reads(JobMark)
+        async def attach(self, found: Marked[JobMark]) -> Callable[[], Any]:
+            reading.set()
+            while kernel.plugins["fading"].state != "failed":
+                await anyio.lowlevel.checkpoint()
+
+            async def close() -> None:
+                trace.append(f"-{found.mark.name}")
+
+            return close
+
+    async def load() -> None:
+        with pytest.raises(PluginError, match="too late"):
+            await kernel.load(Fading)
+
+    with fail_after(10):
+        async with Kernel() as kernel, anyio.create_task_group() as tasks:
+            tasks.start_soon(load)
+            while "fading" not in kernel.plugins or kernel.plugins["fading"].state != "ready":
+                await anyio.lowlevel.checkpoint()
+            await kernel.load(Slow)
+            assert (kernel.plugins["slow"].state, trace) == ("ready", ["-faded"])
+            assert not any("JobMark" in what for what in kernel.plugins["slow"].owns)
+
+
 # -- checking
 
 
@@ -692,3 +733,57 @@ async def test_a_mark_needs_no_import_of_who_reads_it() -> None:
     async with Kernel(plugins=[Pages]) as kernel:
         assert [problem.message for problem in kernel.check()] == ["nobody reads its mark Endpoint"]
         assert "plugbus_contrib" not in sys.modules
+
+
+# -- the law
+
+
+class Crowd:
+    """Plugins that come and go: two that read, three that are read, one of which reads itself."""
+
+    def __init__(self) -> None:
+        self.attached: Counter[tuple[str, str]] = Counter()
+        self.plugins = {
+            "left": self.plugin("left", reading=True),
+            "right": self.plugin("right", reading=True),
+            "both": self.plugin("both", ["c"], reading=True),
+            "one": self.plugin("one", ["a"]),
+            "two": self.plugin("two", ["b", "d"]),
+        }
+        self.marks = {"both": ["c"], "one": ["a"], "two": ["b", "d"]}
+
+    def plugin(self, name: str, marks: Sequence[str] = (), *, reading: bool = False) -> type[Plugin]:
+        def attach(self: Plugin, found: Marked[JobMark]) -> Callable[[], None]:
+            pair = (name, found.mark.name)
+            crowd.attached[pair] += 1
+            return lambda: crowd.attached.subtract([pair])
+
+        crowd, body = self, {f"job_{text}": job(text)(lambda self: None) for text in marks}
+        if reading:
+            body["attach"] = reads(JobMark)(attach)
+        return type(name, (Plugin,), body, id=name)
+
+    def expected(self, ready: set[str]) -> set[tuple[str, str]]:
+        readers = ready & {"left", "right", "both"}
+        return {(reader, text) for reader in readers for name in ready for text in self.marks.get(name, ())}
+
+
+@given(toggled=st.lists(st.sampled_from(["left", "right", "both", "one", "two"]), max_size=12))
+@settings(max_examples=30)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_whoever_comes_and_goes_each_reader_has_each_function_once(backend: str, toggled: list[str]) -> None:
+    """After any loading and unloading: every reader that is ready, every marked function of who is ready, one time."""
+
+    async def run() -> None:
+        crowd, ready = Crowd(), set[str]()
+        async with Kernel() as kernel:
+            for name in toggled:
+                if name in ready:
+                    await kernel.unload(name)
+                else:
+                    await kernel.load(crowd.plugins[name])
+                ready ^= {name}
+                assert +crowd.attached == Counter(crowd.expected(ready))
+        assert +crowd.attached == Counter()
+
+    anyio.run(run, backend=backend)

@@ -40,8 +40,9 @@ class Plugin:
     The container builds it: each parameter of ``__init__`` is a service, by its annotation or else its name.
     It runs on the event loop and must not wait; what may wait goes into ``on_boot``, which has a time limit.
     Functions marked with ``@listens``, ``@answers`` and ``@observes`` are subscribed, those marked with ``@provides``
-    become services. A subclass may write any of these, as ``def`` (a worker thread) or ``async def`` (the event
-    loop), with services as parameters; there is nothing to call on the base class:
+    become services, and what other plugins mark with :func:`plugbus.mark` is theirs to read.
+    A subclass may write any of these, as ``def`` (a worker thread) or ``async def`` (the event loop), with services
+    as parameters; there is nothing to call on the base class:
 
     - ``on_boot``: open what is needed; subscriptions begin to hear once it has returned.
     - ``on_ready``: announce; every plugin that starts with it has booted and hears.

@@ -70,7 +70,7 @@ class Marking:
         self._members[unit.owner] = me
         unit.owner.own(lambda: self._leave(unit.owner), what="its marks, and what it reads")
         await self._tell(unit, me.readers, me.marked)
-        for other in [other for other in self._members.values() if other not in me.met]:
+        for other in tuple(self._members.values()):
             if other not in me.met:  # it may boot at the same time, and have done this for both
                 me.met.add(other)
                 other.met.add(me)
