@@ -1,13 +1,13 @@
-"""The plugin: an async observer with a time limit and a breaker, because the chat fails and hangs now and then."""
+"""The plugin: background work with retries, a time limit and a breaker, for the chat fails and hangs now and then."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+import anyio
 from hub_events import (
     AskNotify,
     Chat,
-    ChatDownError,
     DeploymentStatus,
     Issues,
     NotifyReport,
@@ -19,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from plugbus import (
     Breaker,
     BreakerOpenError,
-    Clock,
+    EventBus,
     ListenerFailed,
     ListenerTimeoutError,
     Plugin,
+    Retry,
     answers,
     observes,
 )
@@ -43,11 +44,12 @@ class Headline(BaseModel):
 class Notify(Plugin):
     """Sends a line to the chat for each event worth telling; ``AskNotify`` reads how that went.
 
-    A message that the chat does not take is tried again; one that hangs is given up by the bus.
+    It does so in the background, in order within each repository: who delivers an event does not wait for the chat.
+    A message that the chat does not take, or not in time, is tried again.
 
     Args:
+        bus: Where it subscribes, with what the operator has set.
         chat: The outside system; the host provides it.
-        clock: Waits between attempts.
         settings: How often, and how long between.
     """
 
@@ -59,42 +61,50 @@ class Notify(Plugin):
         attempts: int = Field(default=2, ge=1)
         pause_seconds: float = Field(default=0.001, ge=0)
 
-    def __init__(self, chat: Chat, clock: Clock, settings: Settings) -> None:
-        self._chat, self._clock, self._settings = chat, clock, settings
+    def __init__(self, bus: EventBus, chat: Chat, settings: Settings) -> None:
+        self._bus, self._chat = bus, chat
         self._count: Counter[str] = Counter()
+        self._ended = anyio.Event()
+        bus.observe(
+            WORTH_TELLING,
+            self.tell,
+            name="tell",
+            background=True,
+            retry=Retry(attempts=settings.attempts, delay_seconds=settings.pause_seconds, jitter=False),
+            timeout_seconds=0.25,
+            breaker=Breaker(failures=3, cooldown_seconds=0.1),
+        )
 
     @observes(WORTH_TELLING, run_in="caller", priority=90)
     def expect(self, _: Headline) -> None:
         """Count what is to be sent, so that a lost message would show."""
         self._count["asked"] += 1
 
-    @observes(WORTH_TELLING, timeout_seconds=0.25, breaker=Breaker(failures=3, cooldown_seconds=0.5))
     async def tell(self, headline: Headline) -> None:
         """Send one line.
 
         Raises:
-            ChatDownError: If the chat did not take it in any attempt.
+            ChatDownError: If the chat did not take it.
         """
-        text = f"[{headline.repo}] {headline.action}: {headline.title or '(no title)'}"
-        for left in reversed(range(self._settings.attempts)):
-            try:
-                await self._chat.send(text)
-            except ChatDownError:
-                if not left:
-                    raise
-                self._count["retried"] += 1
-                await self._clock.sleep(self._settings.pause_seconds)
-            else:
-                self._count["sent"] += 1
-                return
+        await self._chat.send(f"[{headline.repo}] {headline.action}: {headline.title or '(no title)'}")
+        self._end("sent")
 
     @observes(ListenerFailed, where=lambda failure: failure.plugin == "notify", run_in="caller")
     def count_failure(self, failure: ListenerFailed) -> None:
-        """Count what the bus says about this plugin's own failures: it alone sees time limit and breaker."""
+        """Count what the bus says about this plugin's messages after their last attempt."""
         kinds = {ListenerTimeoutError: "timed_out", BreakerOpenError: "skipped"}
-        self._count[kinds.get(type(failure.error), "failed")] += 1
+        self._end(kinds.get(type(failure.error), "failed"))
+
+    def _end(self, how: str) -> None:
+        self._count[how] += 1
+        self._ended.set()
+        self._ended = anyio.Event()
 
     @answers(AskNotify)
     async def read(self, _: AskNotify) -> NotifyReport:
-        """Answer with the counts as they are now."""
-        return NotifyReport(**{column: self._count[column] for column in NotifyReport.model_fields})
+        """Answer with the counts, once all that was to be sent has ended."""
+        while sum(self._count[how] for how in ("sent", "failed", "timed_out", "skipped")) < self._count["asked"]:
+            await self._ended.wait()
+        work = self._bus.statistics().plugins["notify"].background["tell"]
+        figures = {**self._count, "retried": work.retried}
+        return NotifyReport(**{column: figures.get(column, 0) for column in NotifyReport.model_fields})

@@ -1,4 +1,4 @@
-"""The notifications alone: retried, given up in time, and shed while the chat is down."""
+"""The notifications alone: in the background, in order, retried, given up in time, held back while the chat is down."""
 
 from __future__ import annotations
 
@@ -62,18 +62,31 @@ async def test_a_failed_attempt_is_tried_again() -> None:
     assert report == NotifyReport(asked=1, sent=1, retried=1, failed=0, timed_out=0, skipped=0)
 
 
-async def test_a_chat_that_hangs_is_given_up() -> None:
-    """The bus cancels the observer at its time limit; the event stands."""
-    report = await report_on(ScriptedChat("hang", "take"), OPENED, OPENED)
+async def test_a_chat_that_hangs_is_given_up_and_tried_again() -> None:
+    """The bus cancels each attempt at its time limit; the event stands."""
+    report = await report_on(ScriptedChat("hang", "hang", "hang", "take"), OPENED, OPENED)
 
-    assert report == NotifyReport(asked=2, sent=1, retried=0, failed=0, timed_out=1, skipped=0)
+    assert report == NotifyReport(asked=2, sent=1, retried=2, failed=0, timed_out=1, skipped=0)
 
 
 async def test_a_chat_that_is_down_is_left_alone_for_a_while() -> None:
-    """After three failures in a row the breaker opens, and the next messages are not even tried."""
+    """After three failures in a row the breaker opens; each message waits for it, and is then tried once more."""
     chat = ScriptedChat("fail")
 
-    report = await report_on(chat, OPENED, OPENED, OPENED, OPENED, OPENED)
+    report = await report_on(chat, OPENED, OPENED, OPENED)
 
-    assert chat.asked == 6, "two attempts for each of three messages"
-    assert report == NotifyReport(asked=5, sent=0, retried=3, failed=3, timed_out=0, skipped=2)
+    assert chat.asked == 5, "two attempts for each of three messages, less the one that the breaker refused"
+    assert report == NotifyReport(asked=3, sent=0, retried=3, failed=3, timed_out=0, skipped=0)
+
+
+async def test_messages_of_one_repository_keep_their_order() -> None:
+    """A message that is tried again holds back those after it, and nobody else's."""
+    chat = ScriptedChat("fail", "take")
+    titles = [("acme/rocket", "first"), ("acme/rocket", "second"), ("acme/sled", "other")]
+    opened = EVENT_TYPES["github.issues.opened"]
+
+    await report_on(chat, *(opened(repo=repo, number=1, title=title) for repo, title in titles))
+
+    in_rocket = [text for text in chat.taken if "rocket" in text]
+    assert in_rocket == ["[acme/rocket] opened: first", "[acme/rocket] opened: second"]
+    assert len(chat.taken) == 3
