@@ -390,7 +390,7 @@ async def test_an_open_breaker_is_waited_for() -> None:
     bus = EventBus(clock=clock)
     async with bus.background():
         bus.observe(
-            Job, failing.observer, background=True, concurrency=1, retry=Retry(attempts=3, delay_seconds=0),
+            Job, failing.observer, background=True, concurrency=1, retry=Retry(attempts=2, delay_seconds=0),
             breaker=Breaker(failures=1, cooldown_seconds=60),
         )  # fmt: skip
         await bus.aemit(Job(number=1))

@@ -44,7 +44,7 @@ def queue_of(runner: Runner | None, subscription: Subscription) -> tuple[Queue, 
         options.overflow or "wait",
         options.retry,
     )
-    return runner.queue(subscription.name, subscription.owner, limits), runner
+    return runner.queue(subscription.name, subscription.owner, limits, subscription.breaker), runner
 
 
 @final

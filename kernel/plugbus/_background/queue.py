@@ -17,6 +17,7 @@ from plugbus.statistics import BackgroundStatistics
 if TYPE_CHECKING:
     import anyio
 
+    from plugbus._chain.breaking import BreakerState
     from plugbus.options import BackgroundOverflow
     from plugbus.owner import Owner
     from plugbus.retry import Retry
@@ -58,13 +59,14 @@ class Item:
         """Whose room it waits for, with what it emits itself."""
 
     def next_delay(self) -> float | None:
-        """Return how long to wait before the next attempt, None if there is none."""
+        """Return how long to wait before the next attempt, None if there is none; not before the breaker lets it."""
         retry = self.queue.limits.retry
         if retry is None:
             return None
         if self.delays is None:
             self.delays = retry.delays()
-        return next(self.delays, None)
+        delay, breaker = next(self.delays, None), self.queue.breaker
+        return delay if delay is None or breaker is None else max(delay, breaker.wait_seconds)
 
 
 def _hashable(lane: object) -> bool:
@@ -97,12 +99,12 @@ class Queue:
     """
 
     __slots__ = (
-        "__weakref__", "_due", "_lanes", "_ready", "_waiters", "_waiting", "called", "counts", "ended", "limits",
-        "name", "owner", "parked", "running",
+        "__weakref__", "_due", "_lanes", "_ready", "_waiters", "_waiting", "breaker", "called", "counts", "ended",
+        "limits", "name", "owner", "parked", "running",
     )  # fmt: skip
 
-    def __init__(self, name: str, owner: Owner, limits: Limits) -> None:
-        self.name, self.owner, self.limits = name, owner, limits
+    def __init__(self, name: str, owner: Owner, limits: Limits, breaker: BreakerState | None = None) -> None:
+        self.name, self.owner, self.limits, self.breaker = name, owner, limits, breaker
         self.called = self.ended = False
         self.running: dict[Item, None] = {}
         self.parked: dict[Item, None] = {}

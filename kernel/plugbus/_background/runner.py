@@ -22,12 +22,13 @@ from plugbus._context import resumed
 from plugbus._route import NOT_CARRIED, ROUTE, Stage
 from plugbus._threads import call_soon
 from plugbus.clock import Clock, SystemClock
-from plugbus.errors import BreakerOpenError, NotDeliveredError
+from plugbus.errors import NotDeliveredError
 from plugbus.event_types import event_type
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+    from plugbus._chain.breaking import BreakerState
     from plugbus._chain.failures import Failures
     from plugbus._core import Core
     from plugbus.owner import Owner
@@ -85,10 +86,10 @@ class Runner:
             for queue in self._busy:
                 self.call(queue)
 
-    def queue(self, name: str, owner: Owner, limits: Limits) -> Queue:
+    def queue(self, name: str, owner: Owner, limits: Limits, breaker: BreakerState | None = None) -> Queue:
         """Make a queue."""
         with self.lock:
-            queue = Queue(name, owner, limits)
+            queue = Queue(name, owner, limits, breaker)
             self._queues.add(queue)
             return queue
 
@@ -157,8 +158,6 @@ class Runner:
             if delay is None:
                 await self.failures.areport(item.queue, item.event, error, item.attempt)
                 return "failed"
-            if isinstance(error, BreakerOpenError):
-                delay = max(delay, error.retry_after_seconds)
             self.failures.tell_of_retry(item.queue, item.event, error, item.attempt, delay)
             return float(delay)
         return "delivered"

@@ -40,6 +40,11 @@ class BreakerState:
     def _remaining(self) -> float:
         return (self._opened_at or 0.0) + self._breaker.cooldown_seconds - self._clock()
 
+    @property
+    def wait_seconds(self) -> float:
+        """How long until it lets a call through; zero if it does."""
+        return 0.0 if self._opened_at is None else max(self._remaining(), 0.0)
+
     def enter(self) -> None:
         """Ask to make a call.
 
