@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sqlite3
 import threading
@@ -13,6 +14,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import structlog.testing
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support import virtual_time
 
 from plugbus import Named, Owner, Scope, ServiceError, Services, Veto, WiringError
@@ -809,3 +812,46 @@ def test_detached_is_in_no_unit_of_work(services: Services) -> None:
         with services.detached(), pytest.raises(WiringError, match="none is open here"):
             services.get(Session)
         assert isinstance(services.get(Session), Session)
+
+
+# -- laws
+
+
+@given(kinds=st.lists(st.booleans(), max_size=8), end=st.sampled_from(["succeeds", "fails", "cannot commit"]))
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_a_unit_ends_in_reverse_order_whatever_it_holds(on_loop: bool, kinds: list[bool], end: str) -> None:
+    """All committed, or from the first failure on all rolled back; each exactly once, the newest first."""
+    services, trace = Services(), Trace()
+    broken = len(kinds) // 2 if end == "cannot commit" and kinds else -1
+    for number, is_async in enumerate(kinds):
+        commit = ValueError("constraint") if number == broken else None
+        kind = aclosing if is_async and on_loop else closing
+        services.factory(Session, kind(trace, str(number), Session, commit=commit), scope="call", name=f"s{number}")
+
+    async def awork() -> None:
+        async with services.scope() as scope:
+            for number in range(len(kinds)):
+                await scope.aget(Session, f"s{number}")
+            if end == "fails":
+                raise ValueError("no")
+
+    def work() -> None:
+        with services.scope() as scope:
+            for number in range(len(kinds)):
+                scope.get(Session, f"s{number}")
+            if end == "fails":
+                raise ValueError("no")
+
+    with contextlib.suppress(ValueError):
+        anyio.run(awork) if on_loop else work()
+
+    newest_first = range(len(kinds) - 1, -1, -1)
+    failed = end == "fails" or broken >= 0
+    expected = {
+        number: f"{number} rolled back: ValueError"
+        if failed and (end == "fails" or number < broken)
+        else f"{number} committed"
+        for number in newest_first
+    }
+    expected.pop(broken, None)
+    assert trace == list(expected.values())

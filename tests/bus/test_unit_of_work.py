@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 import structlog.testing
 from tests.bus.tools import Ask, Boom, Ping, Pong, marks
@@ -20,10 +22,13 @@ from plugbus import (
     ListenerFailed,
     NextFn,
     Owner,
+    Principal,
     Services,
     SubscriptionError,
     Veto,
     WiringError,
+    acting_as,
+    current,
     event,
 )
 from plugbus.errors import ServiceError, SyncEmitError
@@ -700,6 +705,126 @@ async def test_an_observer_inside_whose_failure_is_logged_undoes_what_it_opened(
         await bus.aemit(Ping())
 
     assert trace == ["open 1", "rollback 1: Boom", "open 2", "Ping uses 2", "commit 2"]
+
+
+async def test_two_passes_at_once_have_their_own_and_one_that_fails_undoes_nothing_of_the_other(
+    bus: EventBus, services: Services, trace: Trace
+) -> None:
+    """What both opened side by side stays apart, and both are closed at the end."""
+    services.factory(Session, Asyncly().factory(trace), scope="call")
+    both = anyio.Event()
+    seen: list[int] = []
+
+    async def handler(request: Ask, session: Session) -> str:
+        seen.append(session.number)
+        if len(seen) == 2:
+            both.set()
+        await both.wait()
+        if request.number == 2:
+            raise Boom
+        return str(session.number)
+
+    async def through(request: Ask, next_fn: AsyncNextFn[Ask, str]) -> str:
+        return await next_fn(request)
+
+    bus.listen(Ask, through)
+    bus.answer(Ask, handler)
+
+    async def ask(number: int) -> None:
+        with contextlib.suppress(Boom):
+            await bus.acall(Ask(number=number))
+
+    async with services.scope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, 1)
+            tasks.start_soon(ask, 2)
+        assert "rollback 1: Boom" in trace or "rollback 2: Boom" in trace
+        left = (await scope.aget(Session)).number
+        assert f"rollback {left}: Boom" not in trace
+
+    assert sorted(seen) == [1, 2]
+    assert trace[-1] == f"commit {left}"
+
+
+async def test_two_passes_at_once_that_both_succeed_are_both_committed(
+    bus: EventBus, services: Services, trace: Trace
+) -> None:
+    services.factory(Session, Asyncly().factory(trace), scope="call")
+    both = anyio.Event()
+    seen: list[int] = []
+
+    async def handler(request: Ask, session: Session) -> str:
+        seen.append(session.number)
+        if len(seen) == 2:
+            both.set()
+        await both.wait()
+        return ""
+
+    async def through(request: Ask, next_fn: AsyncNextFn[Ask, str]) -> str:
+        return await next_fn(request)
+
+    bus.listen(Ask, through)
+    bus.answer(Ask, handler)
+
+    async with services.scope(), anyio.create_task_group() as tasks:
+        tasks.start_soon(bus.acall, Ask())
+        tasks.start_soon(bus.acall, Ask())
+
+    assert trace == ["open 1", "open 2", "commit 2", "commit 1"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_an_observer_that_waited_knows_which_emit_it_is_told_of(
+    bus: EventBus, services: Services, trace: Trace, asynchronous: bool
+) -> None:
+    """Its own, and not the outermost that it waited for; and who acted."""
+    current()  # somebody wants to know
+    services.factory(Session, Syncly().factory(trace), scope="call")
+
+    def nest(request: Ask, session: Session) -> str:
+        with acting_as(Principal("ann")):
+            bus.emit(Ping())
+        return ""
+
+    def observer(event: Ping) -> None:
+        now = current()
+        trace.append(f"{now.event} by {now.principal.id}" if now and now.principal else "nobody knows")
+
+    bus.answer(Ask, nest)
+    bus.observe(Ping, observer)
+    if asynchronous:
+        await bus.acall(Ask())
+    else:
+        await anyio.to_thread.run_sync(bus.call, Ask())
+
+    assert trace[-1] == "tools.ping by ann"
+
+
+async def test_a_listener_that_outlives_a_scope_by_hand_tells_observers_itself(
+    bus: EventBus, services: Services, trace: Trace
+) -> None:
+    """A task that runs on after the block has ended is in no unit any more."""
+    over, told = anyio.Event(), anyio.Event()
+
+    async def slow(event: Ping, next_fn: AsyncNextFn[Ping]) -> Ping:
+        await over.wait()
+        return await next_fn(event)
+
+    async def tell(event: Ping) -> None:
+        trace.append("told")
+        told.set()
+
+    bus.listen(Ping, slow)
+    bus.observe(Ping, tell)
+    async with anyio.create_task_group() as tasks:
+        async with services.scope():
+            tasks.start_soon(bus.aemit, Ping())
+            await anyio.wait_all_tasks_blocked()
+        assert not trace
+        over.set()
+        await told.wait()
+
+    assert trace == ["told"]
 
 
 # -- threads

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Generic, Protocol, TypeVar, assert_type
 
+from plugbus.scope import Scope
 from plugbus.services import Registration, Services
 
 T = TypeVar("T")
@@ -84,3 +85,17 @@ async def agets() -> None:
         pass
     async with services as same:
         assert_type(same, Services)
+
+
+async def units_of_work(services: Services) -> None:
+    """What a scope hands out is typed, in both worlds."""
+    services.factory(Database, open_database, scope="call")
+    assert_type(services.scope({Database: Database()}), Scope)
+    with services.scope() as scope:
+        assert_type(scope, Scope)
+        assert_type(scope.get(Database), Database)
+        assert_type(scope.get(Mail), Mail)
+        scope.on_success(lambda: None)
+    async with services.scope() as scope:
+        assert_type(await scope.aget(Repository[int]), Repository[int])
+    services.factory(Database, open_database, scope="request")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
