@@ -131,6 +131,8 @@ def _policies(subscription: Subscription) -> Iterator[str]:
         yield f"breaker {options.breaker.failures} failures, {options.breaker.cooldown_seconds:g} s"
     if subscription.inside:
         yield "inside"
+    if subscription.container is not None:
+        yield "unit of work"
     if subscription.background is not None:
         limits = subscription.background[0].limits
         yield f"background {limits.concurrency} at once, queue {limits.max_queue} {limits.overflow}"

@@ -341,6 +341,48 @@ async def test_a_cancelled_emit_with_a_sync_listener_closes_everything(
     assert trace == ["open 1", "rollback 1: Cancelled"]
 
 
+class Forever:
+    """What never comes."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # trio tells of the generator
+@pytest.mark.parametrize("listens", [False, True])
+async def test_an_emit_that_is_thrown_away_ends_its_unit_without_waiting(
+    bus: EventBus, services: Services, trace: Trace, listens: bool
+) -> None:
+    """As a loop does with what is left when it ends; what was open goes with it, and nothing is committed."""
+
+    async def open_session() -> AsyncIterator[Session]:
+        try:
+            yield Session(1)
+            trace.append("never")
+        finally:
+            trace.append("gone")
+
+    async def through(request: Ask, next_fn: AsyncNextFn[Ask, str]) -> str:
+        return await next_fn(request)
+
+    async def wait(request: Ask, session: Session) -> str:
+        await Forever()
+        return ""
+
+    services.factory(Session, open_session, scope="call")
+    if listens:
+        bus.listen(Ask, through)
+    bus.answer(Ask, wait)
+
+    emit: Any = bus.acall(Ask())
+    emit.send(None)
+    emit.close()
+
+    with pytest.raises(WiringError, match="none is open here"):
+        await services.aget(Session)
+    assert "never" not in trace
+
+
 # -- observers
 
 
@@ -1004,6 +1046,14 @@ async def test_asking_outside_of_any_unit_says_what_to_do(bus: EventBus, service
         assert await bus.acall(Ask()) == "1"
 
     assert "take it as a parameter of a subscriber" in str(caught.value)
+
+
+def test_explain_tells_who_needs_a_unit_of_work(bus: EventBus, services: Services, trace: Trace) -> None:
+    services.factory(Session, Syncly().factory(trace), scope="call")
+    bus.observe(Ping, subscribers(bus, trace, asynchronous=False)["use"], inside=True)
+    bus.observe(Ping, trace.append)
+
+    assert [step.policies for step in bus.explain(Ping).steps] == [("inside", "unit of work"), ()]
 
 
 # -- what nobody uses costs nothing

@@ -48,7 +48,9 @@ Call: TypeAlias = Callable[..., Any]
 def joining(event: Any, rest: tuple[Container, Entry, Entry]) -> Any:
     """Run a chain that needs no unit of work itself: another one where it is within one."""
     container, plain, joined = rest
-    first, below = plain if current(container) is None else joined
+    first, below = (
+        plain if UNIT.get() is None or current(container) is None else joined
+    )  # the first look is the quick one
     return first(event, below)
 
 

@@ -77,6 +77,11 @@ class Unit:
         UNIT.set(self.top.outer)
         ending = Ending(error)
         try:
+            if isinstance(
+                error, GeneratorExit
+            ):  # thrown away in the middle: it may not wait, and generators go with it
+                self.top.take()
+                return
             await ending.aclose(self.top.take(), self.container.clean_up_seconds)
         finally:
             self.home.leave()
@@ -158,7 +163,7 @@ class Level:
     async def afail(self, error: BaseException) -> None:
         """Close what was opened in it, with the failure, on the loop."""
         exits = self.take()
-        if exits:
+        if exits and not isinstance(error, GeneratorExit):  # as above
             await Ending(error).aclose(exits, self.unit.container.clean_up_seconds)
 
     def fail(self, error: BaseException, through_loop: Callable[[Callable[[Any], Any], Any], Any]) -> None:
