@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# Not by its entry point: that would import the kernel before coverage begins (see addopts in pyproject.toml).
+pytest_plugins = ["plugbus.testing.pytest_plugin"]
 collect_ignore = ["docs/conf.py", "docs/_build"]
 
 # Shared machines stall, so no deadline per example; anyio's backend is a function's fixture without state of its own.

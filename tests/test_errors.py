@@ -30,6 +30,7 @@ from plugbus.errors import (
     NoHandlerError,
     NotDeliveredError,
     NotFound,
+    NotSettledError,
     OrderCycleError,
     PermissionDeniedError,
     PlugbusError,
@@ -165,6 +166,11 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         NotDeliveredError("order.placed", "notify", "mail", "it was dropped"),
         {"event": "order.placed", "subscriber": "notify", "plugin": "mail", "reason": "it was dropped"},
         ("'notify' of plugin 'mail'", "'order.placed'", "it was dropped", "drain_seconds"),
+    ),
+    (
+        NotSettledError(5.0, ("notify of mail: 2 waiting, 0 running",)),
+        {"seconds": 5.0, "unsettled": ("notify of mail: 2 waiting, 0 running",)},
+        ("after 5 s", "notify of mail: 2 waiting", "advance()"),
     ),
     (
         PermissionDeniedError("shop", "publish", "user.deleted"),

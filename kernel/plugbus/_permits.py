@@ -192,14 +192,10 @@ def _published(cls: type) -> Iterator[str]:
 
 @cache
 def _kernel_types() -> frozenset[type]:
-    """Return what the kernel tells: whatever class it exports, but for the bases of everybody's events.
-
-    And but for those whose listeners have a say in other plugins' boots and settings, and read their secrets.
-    """
+    """Return the events that the kernel tells: whatever class it exports, but for the bases of everybody's events."""
     public = vars(sys.modules["plugbus"])
-    asked = {public["PluginConfiguring"], public["PluginBooting"]}
     exported = (public[name] for name in public["__all__"])
-    return frozenset(value for value in exported if isinstance(value, type) and not is_root(value)) - asked
+    return frozenset(value for value in exported if isinstance(value, type) and not is_root(value))
 
 
 @cache

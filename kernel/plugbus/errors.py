@@ -29,6 +29,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
     |-- WorkerProcessError
     |-- BackgroundFullError
     |-- NotDeliveredError            carried by ListenerFailed
+    |-- NotSettledError              in tests
     |-- PermissionDeniedError
     |-- WiringError                  wiring and starting
     |-- ServiceError
@@ -51,7 +52,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
 
 from __future__ import annotations
 
-from plugbus._errors.background import BackgroundFullError, NotDeliveredError
+from plugbus._errors.background import BackgroundFullError, NotDeliveredError, NotSettledError
 from plugbus._errors.base import PlugbusError, Problem
 from plugbus._errors.plugins import (
     KernelStartError,
@@ -111,6 +112,7 @@ __all__ = (
     "NoHandlerError",
     "NotDeliveredError",
     "NotFound",
+    "NotSettledError",
     "OrderCycleError",
     "PermissionDeniedError",
     "PlugbusError",

@@ -17,7 +17,6 @@ from plugbus.errors import NotDeliveredError
 from plugbus.event_types import event, event_type
 
 if TYPE_CHECKING:
-    from plugbus.owner import Owner
     from plugbus.subscription import Subscription
 
 __all__ = ("Failures", "ListenerFailed")
@@ -30,8 +29,6 @@ class Failing(Protocol):
 
     @property
     def name(self) -> str: ...
-    @property
-    def owner(self) -> Owner: ...
     @property
     def plugin(self) -> str: ...
 
@@ -165,13 +162,12 @@ def _log(
 ) -> None:
     import structlog  # as in log.py
 
-    hide = subscription.owner.hide
     getattr(structlog.get_logger("plugbus"), level)(
         message,
         plugin=subscription.plugin,
         subscriber=subscription.name,
         event_type=event_type(type(event)).name,
-        error=hide("".join(traceback.format_exception_only(error)).strip()),  # works for one that cannot print itself
-        exception=hide("".join(traceback.format_exception(error))),  # without the values of variables, maybe secret
+        error="".join(traceback.format_exception_only(error)).strip(),  # works for one that cannot print itself
+        exception="".join(traceback.format_exception(error)),  # without the values of variables, which may be secret
         **facts,
     )

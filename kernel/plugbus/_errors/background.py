@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plugbus._errors.base import PlugbusError
 
-__all__ = ("BackgroundFullError", "NotDeliveredError")
+__all__ = ("BackgroundFullError", "NotDeliveredError", "NotSettledError")
 
 
 class BackgroundFullError(PlugbusError):
@@ -59,3 +59,24 @@ class NotDeliveredError(PlugbusError):
     def _parts(self) -> tuple[str, str]:
         what = f"{self.subscriber!r} of plugin {self.plugin!r} was not given {self.event!r}: {self.reason}."
         return what, "ListenerFailed has the event itself; see the options of background observers, and drain_seconds."
+
+
+class NotSettledError(PlugbusError):
+    """Work in the background was still waiting or running when the time to settle was up.
+
+    Args:
+        seconds: How long it was waited for, in seconds.
+        unsettled: What was left, each as ``subscriber of plugin: how many``.
+
+    Example:
+        >>> NotSettledError(5.0, ("notify of mail: 2 waiting",)).unsettled
+        ('notify of mail: 2 waiting',)
+    """
+
+    def __init__(self, seconds: float, unsettled: tuple[str, ...]) -> None:
+        super().__init__(seconds, unsettled)
+        self.seconds, self.unsettled = seconds, unsettled
+
+    def __str__(self) -> str:
+        told = f"after {self.seconds:g} s there was still work in the background: {'; '.join(self.unsettled)}."
+        return f"{told}\nHint: a retry waits on the clock; with a FakeClock, advance() it first."

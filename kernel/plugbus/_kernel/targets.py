@@ -6,6 +6,7 @@ Owns listing them before anything is built, so that mistakes are found all at on
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
@@ -82,6 +83,8 @@ def takes_self(holder: object, attribute: str) -> bool:
     if not isinstance(holder, type):
         return False
     found = inspect.getattr_static(holder, attribute, None)
+    if isinstance(found, partial):
+        return sys.version_info >= (3, 14)  # 3.13 has its __get__ already, but only to warn
     return hasattr(type(found), "__get__") and not isinstance(found, (staticmethod, classmethod))
 
 

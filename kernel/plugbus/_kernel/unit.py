@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
@@ -197,8 +196,6 @@ class Unit:
             home=self,
             grants=self.surroundings.permitting.for_plugin(self.id),
         )
-        weak = weakref.ref(self)  # whoever keeps an owner keeps no plugin alive
-        self.owner.hide = lambda text: text if (unit := weak()) is None else unit.hide(text)
 
     def refuse(self, reason: str, cause: BaseException) -> None:
         """Note that it fails before anything of it was built."""

@@ -55,8 +55,8 @@ class SettingsTypes:
         unit, (_, having) = self._unit_of(owner), self._known[model]
         if unit in having:
             return unit
-        if len({each.key for each in having}) == 1:  # one plugin, or the old and the new one while it is reloaded
-            return next(reversed(having))
+        if len(having) == 1:
+            return next(iter(having))
         problem = f"several plugins have such settings, and {owner.id!r} is none of them"
         raise ServiceError(model.__qualname__, problem, "ask for something that one of those plugins provides")
 

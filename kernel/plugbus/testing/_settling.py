@@ -1,0 +1,59 @@
+"""Wait for everything that an emit caused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from plugbus.errors import NotSettledError
+
+if TYPE_CHECKING:
+    from plugbus.kernel import Kernel
+
+__all__ = ("settle",)
+
+
+async def settle(kernel: Kernel, *, timeout_seconds: float = 5.0) -> None:
+    """Wait until nothing is left of what emits caused: background observers, their retries, and posted events.
+
+    What they cause in turn is waited for too. Tasks that plugins started themselves are not: they may run for ever.
+
+    Args:
+        kernel: The kernel, started.
+        timeout_seconds: How long to wait at most, in seconds of the event loop.
+
+    Raises:
+        NotSettledError: If something was still waiting or running then.
+
+    Example:
+        >>> import anyio
+        >>> from plugbus import Event, Kernel, Plugin, observes
+        >>> class Tick(Event): ...
+        >>> class Shop(Plugin):
+        ...     @observes(Tick, background=True)
+        ...     async def note(self, tick: Tick) -> None:
+        ...         await anyio.lowlevel.checkpoint()
+        ...         print("noted")
+        >>> async def main() -> None:
+        ...     async with Kernel(plugins=[Shop]) as kernel:
+        ...         await kernel.bus.aemit(Tick())
+        ...         await settle(kernel)
+        ...         print("settled")
+        >>> anyio.run(main)
+        noted
+        settled
+    """
+    runner = kernel.bus._core.background  # noqa: SLF001 - the test kit belongs to the kernel
+    if runner is not None:
+        await runner.wait_idle(None, timeout_seconds)
+    unsettled = tuple(_unsettled(kernel))
+    if unsettled:
+        raise NotSettledError(timeout_seconds, unsettled)
+
+
+def _unsettled(kernel: Kernel) -> list[str]:
+    return [
+        f"{name} of {plugin}: {work.depth} waiting, {work.running} running"
+        for plugin, statistics in kernel.bus.statistics().plugins.items()
+        for name, work in statistics.background.items()
+        if work.depth or work.running
+    ]
