@@ -156,6 +156,21 @@ async def test_live_is_always_the_newest_and_needs_nobody_to_be_told() -> None:
         assert live.current.max_items == 9
 
 
+async def test_a_plugin_whose_providers_alone_read_live_settings_needs_no_hook_either() -> None:
+    class Providing(Plugin, id="shop"):
+        Settings = Settings
+
+        @provides
+        def catalog(self, live: Live[Settings]) -> Catalog:
+            return Catalog(live)
+
+    async with Kernel(plugins=[Providing]) as kernel:
+        catalog = await kernel.services.aget(Catalog)
+        await kernel.plugins.configure("shop", {"max_items": 9})
+
+        assert catalog.live.current.max_items == 9
+
+
 async def test_a_sync_hook_runs_in_a_worker_thread_and_is_handed_services() -> None:
     class Sync(Plugin, id="shop"):
         Settings = Settings

@@ -82,6 +82,15 @@ def test_nested_tables_are_laid_one_over_the_other() -> None:
     assert found.origins["mail", "port"] == "PLUGBUS_SHOP__MAIL__PORT"
 
 
+def test_a_value_over_a_table_hides_the_sources_of_its_keys() -> None:
+    below = SettingsSource("file", {"backup": {"host": "mx"}})
+
+    found = validated(below, SettingsSource("argument", {"backup": None}))
+
+    assert found.settings.backup is None
+    assert found.origins == {("backup",): "argument"}
+
+
 def test_the_environment_gives_lists_mappings_and_models_as_json() -> None:
     found = validated(environment(NAMES='["a", "b"]', LIMITS__CPU="4", BACKUP='{"host": "b"}', MODE="[slow]"))
 
