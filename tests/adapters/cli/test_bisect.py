@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -144,15 +145,47 @@ def test_a_command_that_fails_now_and_then_is_run_more_often(plugbus, app: Path)
     assert "(exit 0, exit 0, exit 1, " in ended.err
 
 
-def test_a_run_that_takes_too_long_fails_and_is_killed_with_all_that_it_started(plugbus, app: Path) -> None:
-    hanging = failing_with("f", code="sleep 300 & echo $! >>started; wait")
-    ended = plugbus("bisect", "app:two", "--timeout-seconds", "1", *hanging)
+def test_a_run_that_takes_too_long_fails_and_is_killed_with_all_that_it_started(
+    plugbus, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time is up here once the command has started another one, so that a slow machine changes nothing."""
+    started, pids, seconds = app / "started", list[str](), set[float]()
+
+    def wait(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is None:
+            return wait_really(process)
+        seconds.add(timeout)
+        while process.poll() is None:
+            if started.exists() and (pid := started.read_text().strip()):
+                pids.append(pid)
+                started.unlink()
+                raise subprocess.TimeoutExpired(process.args, timeout)
+        return process.poll()
+
+    wait_really = subprocess.Popen.wait
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    hanging = failing_with("f", code="sleep 300 & echo $! >started; wait")
+    ended = plugbus("bisect", "app:two", "--timeout-seconds", "1.5", *hanging)
 
     assert ended.out.splitlines()[0] == "guilty: f (argument)"
-    assert "bad (took too long, " in ended.err
-    for pid in (app / "started").read_text().split():
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().split()[2] == "Z"
+    assert (ended.err.count("bad (took too long, "), len(pids), seconds) == (2, 2, {1.5})
+    while any(runs(pid) for pid in pids):  # a killed process is there until init has heard of it
+        pass
+
+
+def runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_time_that_is_up_is_noticed(plugbus) -> None:
+    """With a real clock: a command that always hangs."""
+    ended = plugbus("bisect", "app:two", "--timeout-seconds", "0.2", "--", "sleep", "300")
+
+    assert ended.code == 1
+    assert "the command fails also without any plugin" in ended.err
 
 
 def test_what_the_environment_says_already_still_holds(plugbus, monkeypatch: pytest.MonkeyPatch) -> None:
