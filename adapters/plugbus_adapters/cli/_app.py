@@ -22,6 +22,7 @@ from plugbus_adapters.cli._dashes import TakesCommand, words_behind
 from plugbus_adapters.cli._errors import CommandError
 from plugbus_adapters.cli._extending import Commands, Session
 from plugbus_adapters.cli._log import restored_log
+from plugbus_adapters.cli.commands import Json, Target
 
 __all__ = ("app", "run")
 
@@ -46,10 +47,6 @@ app = typer.Typer(
 )
 new = typer.Typer(help="Make something from a template.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(new, name="new")
-
-TARGET_HELP: Final = "module:kernel, a function that returns one, or a plugbus.toml; ./plugbus.toml unless given."
-Target = Annotated[str | None, typer.Argument(help=TARGET_HELP, metavar="TARGET", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 class Backend(StrEnum):

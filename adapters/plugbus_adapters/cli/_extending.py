@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ("COMMANDS_GROUP", "Commands", "Session", "know_commands_hook")
 
 COMMANDS_GROUP: Final = "plugbus.commands"
+_INSTALLED: Final = "installed"
+_OF_PLUGINS: Final = "plugins"
 
 
 @final
@@ -28,7 +30,7 @@ class Session:
 
     def __init__(self) -> None:
         self.traceback = False
-        self.added: Any = None
+        self.added: dict[str, dict[str, Any]] = {}
         self._target: str | None = None
 
     def remember(self, target: str | None) -> str | None:
@@ -50,37 +52,40 @@ class Commands(TyperGroup):
     """Our commands, and those that were added; ours come first, so nobody takes a name from us."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; a kernel is booted only for a name that is not ours."""
-        return super().get_command(ctx, cmd_name) or self._added(ctx).get(cmd_name)
+        """Return a command; a kernel is booted only for a name that is neither ours nor of an entry point."""
+        own = super().get_command(ctx, cmd_name) or _added(ctx, _INSTALLED).get(cmd_name)
+        return own or _added(ctx, _OF_PLUGINS).get(cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, for the help."""
         own = super().list_commands(ctx)
-        return [*own, *(name for name in sorted(self._added(ctx)) if name not in own)]
+        added = {**_added(ctx, _OF_PLUGINS), **_added(ctx, _INSTALLED)}
+        return [*own, *(name for name in sorted(added) if name not in own)]
 
-    def _added(self, ctx: Any) -> dict[str, Any]:
-        session: Session = ctx.obj
-        if session.added is None:
-            added = typer.Typer(rich_markup_mode=None)
+
+def _added(ctx: Any, origin: str) -> dict[str, Any]:
+    """Return the commands of one origin, which is asked once."""
+    session: Session = ctx.obj
+    if origin not in session.added:
+        added = typer.Typer(rich_markup_mode=None)
+        target = session.target_or(None)
+        if origin == _INSTALLED:
             _add_installed(added)
-            target = session.target_or(None)
-            if target is not None:
-                _add_of_plugins(added, ctx, target)
-            session.added = get_group(added).commands
-        commands: dict[str, Any] = session.added
-        return commands
+        elif target is not None:
+            _add_of_plugins(added, ctx, target)
+        session.added[origin] = dict(get_group(added).commands)
+    return session.added[origin]
 
 
 def _add_installed(added: typer.Typer) -> None:
-    """Ask each entry point; one that fails takes its own commands away and nothing else."""
+    """Ask each entry point; one that fails takes its own commands away and nothing else.
+
+    The specification is not entered, because that imports the kernel, and the help does not need one.
+    """
     for point in sorted(entry_points(group=COMMANDS_GROUP), key=lambda point: point.name):
         import pluggy
 
-        from plugbus.hookspecs import PROJECT
-        from plugbus_adapters.cli import hooks
-
-        registry = pluggy.PluginManager(PROJECT)
-        registry.add_hookspecs(hooks)
+        registry = pluggy.PluginManager("plugbus")
         try:
             registry.register(point.load(), point.name)
             registry.hook.plugbus_commands(app=added, kernel=None)

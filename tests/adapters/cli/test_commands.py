@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-COMMANDS = [(), ("run",), ("check",), ("plugins",), ("explain",), ("bisect",), ("new",), ("new", "plugin")]
+COMMANDS = [(), ("run",), ("check",), ("plugins",), ("explain",), ("bisect",), ("trace",), ("new",), ("new", "plugin")]
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each != ("new",)], ids=" ".join)
