@@ -181,6 +181,30 @@ def test_what_travelled_stands_below_the_emit_that_it_came_of(bus: EventBus) -> 
     assert shapes(trace) == [["tools.ping", "o", "tools.pong"]]
 
 
+async def test_background_work_and_posts_stand_below_what_caused_them(bus: EventBus) -> None:
+    told: list[str] = []
+
+    class Poster(Plugin, id="poster"):
+        def __init__(self, bus: EventBus) -> None:
+            self.bus = bus
+
+        def on_boot(self) -> None:
+            self.bus.observe(Ping, self.behind, background=True, name="behind")
+            self.bus.observe(Pong, lambda pong: told.append("pong"), name="o")
+
+        async def behind(self, ping: Ping) -> None:
+            self.bus.post(Pong())
+
+    with anyio.fail_after(SECONDS):
+        async with Kernel([Poster, TracePlugin]) as kernel:
+            trace = kernel.services.get(Trace)
+            await kernel.bus.aemit(Ping())
+
+    (top,) = [top for top in trace.recent() if top.event == "tools.ping"]
+    assert told == ["pong"]
+    assert shape(top) == ["tools.ping", ["behind", ["tools.pong", "o"]]]
+
+
 @event(name="trace.sticky", sticky=True)
 class Kept:
     """Replayed to those who come later."""
