@@ -284,11 +284,9 @@ async def test_what_is_to_be_posted_after_a_unit_of_work_is_bounded_too() -> Non
     bus = EventBus(services=services)
     note = Note()
     async with bus.background():
-        with services.scope():
-            for _ in range(10_000):
-                bus.post(note)
-            with pytest.raises(BackgroundFullError, match="unit of work"):
-                bus.post(note)
+        with pytest.raises(BackgroundFullError, match="unit of work"), services.scope():
+            for _ in range(10_001):
+                bus.post(note)  # the last one is refused, and the unit fails: nothing of it is emitted
 
 
 # --------------------------------------------------------------------------------------------------- kernel
