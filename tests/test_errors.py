@@ -28,6 +28,7 @@ from plugbus.errors import (
     ListenerTimeoutError,
     ManifestError,
     NoHandlerError,
+    NoPrincipalError,
     NotDeliveredError,
     NotFound,
     NotSettledError,
@@ -126,6 +127,11 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         ("'audit' of plugin 'shop'", "on event 'order.placed'", "returned None"),
     ),
     (EmitLoopError(("a", "b")), {"loop": ("a", "b")}, ("'a' -> 'b' -> 'a'", "stop when there is nothing left")),
+    (
+        NoPrincipalError("shop.pay", "Principal"),
+        {"where": "shop.pay", "wanted": "Principal"},
+        ("shop.pay asks for a Principal, and nobody acts", "with acting_as(principal)"),
+    ),
     (
         SyncEmitError("order.placed", "notify"),
         {"event": "order.placed", "subscriber": "notify"},

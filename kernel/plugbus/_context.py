@@ -133,6 +133,13 @@ class Here:
         """Return the emit that runs here, unless it has ended."""
         return self.emit if self.emit is not None and (self.within or self).lasts() else None
 
+    def told(self) -> dict[str, str]:
+        """Return what a log line says of it."""
+        emit = self.running()
+        if emit is not None:
+            return {"event_type": emit.event, "correlation_id": emit.correlation_id}
+        return {"correlation_id": self.correlation_id} if self.correlation_id else {}
+
 
 HERE: Final[ContextVar[Here | None]] = ContextVar("plugbus_context", default=None)
 """The innermost of what is in force; threads, bridges and tasks get a copy of it."""

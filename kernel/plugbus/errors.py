@@ -22,6 +22,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
     |-- NoHandlerError               running; also a LookupError
     |-- ChainContractError
     |-- EmitLoopError
+    |-- NoPrincipalError
     |-- SyncEmitError
     |-- ListenerTimeoutError
     |-- BreakerOpenError
@@ -85,6 +86,7 @@ from plugbus._errors.running import (
     EmitLoopError,
     ListenerTimeoutError,
     NoHandlerError,
+    NoPrincipalError,
     PermissionDeniedError,
     StreamOverflowError,
     SyncEmitError,
@@ -110,6 +112,7 @@ __all__ = (
     "ListenerTimeoutError",
     "ManifestError",
     "NoHandlerError",
+    "NoPrincipalError",
     "NotDeliveredError",
     "NotFound",
     "NotSettledError",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
@@ -17,7 +18,9 @@ from typing_extensions import TypeForm
 from plugbus._services.keys import label, underlying
 from plugbus._services.parameters import wanted
 from plugbus._services.units import After, Unit
+from plugbus.context import acting_as
 from plugbus.errors import ServiceError
+from plugbus.principal import Principal
 
 if TYPE_CHECKING:
     from plugbus._services.container import Container
@@ -51,12 +54,14 @@ class Scope:
         thanks
     """
 
-    __slots__ = ("_container", "_owner", "_seeds", "_unit")
+    __slots__ = ("_acting", "_container", "_owner", "_seeds", "_unit")
 
     def __init__(self, container: Container, owner: Owner | None, seeds: Mapping[Any, object]) -> None:
         self._container, self._owner = container, owner
         self._seeds = {(key.type, key.named): seed for key, seed in _keys(container, seeds)}
         self._unit: Unit | None = None
+        principal = self._seeds.get((Principal, None))
+        self._acting = nullcontext() if principal is None else acting_as(principal)
 
     def get(self, type_: TypeForm[T], name: str | None = None) -> T:
         """Return a service, as ``Services.get`` does; of this unit, wherever the caller is.
@@ -120,6 +125,7 @@ class Scope:
         self._unit = unit
         self._container.begin_scoping()
         unit.enter()
+        self._acting.__enter__()
         return self
 
     def __enter__(self) -> Self:
@@ -128,7 +134,9 @@ class Scope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._open().end(error)
+        unit = self._open()
+        self._acting.__exit__(None, None, None)
+        unit.end(error)
 
     async def __aenter__(self) -> Self:
         return self._enter(Unit.on_loop(self._container, self._seeds))
@@ -136,7 +144,9 @@ class Scope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._open().aend(error)
+        unit = self._open()
+        self._acting.__exit__(None, None, None)
+        await unit.aend(error)
 
 
 def _keys(container: Container, seeds: Mapping[Any, object]) -> Any:

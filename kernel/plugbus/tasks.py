@@ -18,6 +18,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
+from plugbus._context import carried, resumed
 from plugbus._failing import own_failure
 from plugbus._route import NOT_CARRIED
 from plugbus._services.keys import place, underlying
@@ -189,8 +190,9 @@ class Tasks:
     async def _run(self, handle: TaskHandle) -> None:
         _inside.set((*_inside.get(), handle))
         UNIT.set(None)  # it outlives whatever unit of work it was started in
-        try:
-            with handle._scope:  # noqa: SLF001 -- two halves of one thing
+        facts = carried()
+        try:  # who started it acts, and its emit is the cause; but the task is no part of that
+            with resumed(facts and facts._replace(emit=None)), handle._scope:  # noqa: SLF001 -- two halves of one thing
                 await self._supervise(handle)
         finally:
             if handle.state in {"running", "waiting"}:

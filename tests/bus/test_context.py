@@ -9,6 +9,8 @@ from collections.abc import Callable
 import anyio
 import anyio.to_thread
 import pytest
+import structlog
+import structlog.testing
 from tests.bus.tools import (
     EVERY_WORLD,
     Ask,
@@ -25,9 +27,22 @@ from tests.bus.tools import (
     sync_or_async,
 )
 
-from plugbus import Carried, Current, EventBus, NamedEvent, Principal, Request, acting_as, carried, current, resumed
+from plugbus import (
+    Carried,
+    Current,
+    EventBus,
+    NamedEvent,
+    Principal,
+    Request,
+    Tasks,
+    acting_as,
+    carried,
+    current,
+    resumed,
+)
 from plugbus._chain.running import _arunning, _running
-from plugbus._context import WANTED, new_id
+from plugbus._context import WANTED, Here, new_id
+from plugbus.log import _Facts, plugin_logger
 
 pytestmark = marks
 
@@ -476,3 +491,93 @@ def test_ids_differ_and_also_from_those_of_a_child_process() -> None:
     os.close(write)
     assert len(ids) == 102
     assert {len(each) for each in ids} == {32}
+
+
+async def test_a_task_knows_who_started_it_and_is_no_part_of_the_emit(bus: EventBus) -> None:
+    """``Tasks.start`` is for what goes on: its emits come of the emit that it was started in."""
+    seen: list[Current | None] = []
+    bus.observe(Pong, asking(seen))
+
+    async def work() -> None:
+        seen.append(current())
+        await bus.aemit(Pong())
+
+    async with anyio.create_task_group() as group:
+        tasks = Tasks(group)
+
+        async def start(ping):
+            seen.append(current())
+            await tasks.start(work).wait()
+
+        def start_from_thread(ping):
+            tasks.start(work)
+
+        bus.observe(Ping, start)
+        bus.observe(Ping, start_from_thread)
+        with acting_as(ANN):
+            await bus.aemit(Ping())
+
+    ping = _expected(seen[0])
+    emitted = [_expected(found) for found in seen[1:] if found]
+    assert seen.count(None) == 2
+    assert {(each.event, each.cause, each.correlation_id, each.principal) for each in emitted} == {
+        ("tools.pong", ping.id, ping.id, ANN)
+    }
+
+
+# In the log
+
+
+@sync_or_async
+@in_every_world
+def test_log_lines_of_an_emit_say_of_which(world: World, asynchronous: bool, bus: EventBus) -> None:
+    """Plugin, event and correlation id; what a line says itself goes before."""
+    log, found = plugin_logger("shop").bind(shelf=1), list[Current]()
+
+    def observer(ping):
+        found.append(running())
+        log.info("seen")
+        log.unbind("shelf").info("again", correlation_id="own")
+
+    bus.observe(Ping, coloured(observer, asynchronous=asynchronous))
+    with structlog.testing.capture_logs() as lines:
+        world.emit(bus, Ping())
+        log.info("outside")
+
+    facts = {"plugin": "shop", "event_type": "tools.ping", "log_level": "info"}
+    assert lines == [
+        {**facts, "event": "seen", "correlation_id": found[0].correlation_id, "shelf": 1},
+        {**facts, "event": "again", "correlation_id": "own"},
+        {"plugin": "shop", "event": "outside", "log_level": "info", "shelf": 1},
+    ]
+
+
+def test_log_lines_of_an_edge_say_what_belongs_together() -> None:
+    with structlog.testing.capture_logs() as lines, acting_as(ANN, correlation_id="7f"):
+        plugin_logger("http").info("received")
+        with acting_as(BOB):
+            plugin_logger("http").info("received")
+
+    assert [line["correlation_id"] for line in lines] == ["7f", "7f"]
+
+
+def test_the_failure_of_an_observer_is_logged_with_its_correlation_id(bus: EventBus) -> None:
+    bus.observe(Ping, raising(Boom()))
+
+    with structlog.testing.capture_logs() as lines, acting_as(None, correlation_id="7f"):
+        bus.emit(Ping())
+
+    assert [(line["event_type"], line["correlation_id"]) for line in lines] == [("tools.ping", "7f")]
+
+
+def test_a_line_that_nobody_writes_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The context is looked at for each line that is written, and no other."""
+    asked: list[str] = []
+    monkeypatch.setattr(Here, "told", lambda here: asked.append("told") or {})
+    log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(40), context_class=_Facts)
+
+    with structlog.testing.capture_logs(), acting_as(ANN):
+        log.info("not written")
+        log.error("written")
+
+    assert asked == ["told"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 from plugbus._services.units import detached
 from plugbus.errors import NotDeliveredError
 from plugbus.event_types import event, event_type
+from plugbus.log import named_logger
 
 if TYPE_CHECKING:
     from plugbus.subscription import Subscription
@@ -160,9 +161,7 @@ class _Raised:
 def _log(
     message: str, subscription: Failing, event: Any, error: Exception, *, level: str = "error", **facts: object
 ) -> None:
-    import structlog  # as in log.py
-
-    getattr(structlog.get_logger("plugbus"), level)(
+    getattr(named_logger("plugbus"), level)(
         message,
         plugin=subscription.plugin,
         subscriber=subscription.name,

@@ -11,6 +11,7 @@ __all__ = (
     "EmitLoopError",
     "ListenerTimeoutError",
     "NoHandlerError",
+    "NoPrincipalError",
     "PermissionDeniedError",
     "StreamOverflowError",
     "SyncEmitError",
@@ -85,6 +86,30 @@ class EmitLoopError(PlugbusError):
         path = " -> ".join(map(repr, (*self.loop, *self.loop[:1])))
         hint = "let one of their subscribers stop when there is nothing left to do."
         return f"events emit each other in a loop: {path}.", hint
+
+
+class NoPrincipalError(PlugbusError):
+    """Somebody asked who acts, or which emit runs, and cannot do without; and there is none.
+
+    Args:
+        where: Who asked.
+        wanted: What for: ``Principal`` or ``Current``.
+
+    Example:
+        >>> print(NoPrincipalError("shop.pay", "Principal"))
+        shop.pay asks for a Principal, and nobody acts.
+        Hint: Emit within `with acting_as(principal):`, or ask for `Principal | None`.
+    """
+
+    def __init__(self, where: str, wanted: str) -> None:
+        super().__init__(where, wanted)
+        self.where, self.wanted = where, wanted
+
+    def _parts(self) -> tuple[str, str]:
+        if self.wanted == "Principal":
+            hint = "Emit within `with acting_as(principal):`, or ask for `Principal | None`."
+            return f"{self.where} asks for a Principal, and nobody acts.", hint
+        return f"{self.where} asks for the {self.wanted} emit, and none is running.", f"Ask for `{self.wanted} | None`."
 
 
 class SyncEmitError(PlugbusError):

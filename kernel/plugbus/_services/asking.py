@@ -11,6 +11,7 @@ from typing_extensions import TypeForm
 
 from plugbus._services.container import Bound, Container
 from plugbus._services.dividing import Divided, divide
+from plugbus._services.facing import FACED, facing
 from plugbus._services.late import late
 from plugbus._services.parameters import Parameter, parameters_of, wanted
 from plugbus._services.units import detached
@@ -151,6 +152,7 @@ class Asking:
         if not parameters:
             return call
         asker = self._asker(owner)
+        call, parameters = facing(self._container, call, parameters)
         return self._bound(call, self._container.bind(call, parameters, asker), asker, given)
 
     async def ainject(
@@ -187,6 +189,7 @@ class Asking:
         if not parameters:
             return call
         asker = self._asker(owner)
+        call, parameters = facing(self._container, call, parameters)
         return self._bound(call, await self._container.abind(call, parameters, asker), asker, given)
 
     def scope(self, seeds: Mapping[Any, object] | None = None) -> Scope:
@@ -258,7 +261,7 @@ class Asking:
         """
         asker = self._asker()
         found = divide(self._container, call, given, asker, argument_types)
-        self._container.plan(call, found.services, asker)
+        self._container.plan(call, tuple(each for each in found.services if each.type not in FACED), asker)
         return found
 
     def _asker(self, owner: Owner | None = None) -> Owner | None:

@@ -22,6 +22,7 @@ from typing_extensions import is_typeddict
 
 from plugbus._annotations import class_hints
 from plugbus._services import messages
+from plugbus._services.facing import FACED
 from plugbus._services.parameters import Parameter, parameters_of
 from plugbus._services.stores import ABSENT
 from plugbus.errors import Problem, WiringError
@@ -76,7 +77,7 @@ def divide(
 
 
 def _is_service(container: Container, parameter: Parameter, asker: Owner | None) -> bool:
-    if parameter.marked or parameter.named is not None:
+    if parameter.marked or parameter.named is not None or parameter.type in FACED:
         return True
     return bool(container.find(parameter)) or container.built_in(parameter, asker) is not ABSENT
 

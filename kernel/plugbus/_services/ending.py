@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, final
 
 from plugbus._services.closing import Exit, newest_first, raise_failures
+from plugbus.log import named_logger
 
 if TYPE_CHECKING:
     from plugbus._services.units import After
@@ -79,9 +80,7 @@ class Ending:
 
 def _log(exit_: Exit, error: BaseException) -> None:
     """Tell of a failure that another one outweighs: whoever sees that may never look at its notes."""
-    import structlog  # as in log.py
-
-    structlog.get_logger("plugbus").error(
+    named_logger("plugbus").error(
         "cleaning up after a failure failed",
         service=exit_.service,
         error="".join(traceback.format_exception_only(error)).strip(),

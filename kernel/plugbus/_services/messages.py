@@ -16,6 +16,7 @@ from plugbus.errors import PermissionDeniedError, Problem
 __all__ = (
     "ambiguous",
     "cycle",
+    "differs",
     "duplicate",
     "hint_for",
     "missing",
@@ -41,6 +42,12 @@ _TOO_MANY = "take all but one away, or give each its own name=..."
 def where_is(where: Where, parameter: Parameter) -> str:
     """A callable and one of its parameters, such as ``shop.Audit(db: Database)``."""
     return f"{where if isinstance(where, str) else place(where)}({parameter})"
+
+
+def differs(where: Where, parameter: Parameter) -> Problem:
+    """It is looked up at each call, and what asks for it is made once for many."""
+    hint = "ask for it in the function that is called with the event, or give this factory scope='call'"
+    return Problem(where_is(where, parameter), "it differs from call to call", hint)
 
 
 def missing(where: Where, parameter: Parameter, hint: str) -> Problem:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._services import messages
 from plugbus._services.annotations import BY_NAME
+from plugbus._services.facing import FACED, value_of
 from plugbus._services.parameters import Parameter
 from plugbus._services.providers import LIFETIMES, Provider
 from plugbus._services.stores import ABSENT, Claim, Store
@@ -160,6 +161,8 @@ class Planner:
         self, where: messages.Where, parameter: Parameter, asker: Owner | None, reader: Provider | None
     ) -> Step | Fixed | None:
         found = self._container.find(parameter)
+        if not found and parameter.type in FACED:
+            return self._faced(where, parameter, reader)
         seed = self._seed(parameter, found, reader)
         if not found and seed is ABSENT:
             return self._without_provider(where, parameter, asker)
@@ -226,6 +229,16 @@ class Planner:
             self.problems.append(messages.not_permitted(where, parameter, provider, error))
             return False
         return True
+
+    def _faced(self, where: messages.Where, parameter: Parameter, reader: Provider | None) -> Fixed | None:
+        """Look it up now, for who asks at this moment or for a unit of work that is open."""
+        if reader is not None and reader.scope != "call":
+            self.problems.append(messages.differs(where, parameter))
+            return None
+        planned_only = self._dry or self.late or (reader is not None and self._level is None)
+        if planned_only or (parameter.has_default and FACED[parameter.type]() is None):
+            return None
+        return Fixed(value_of(parameter, messages.where_is(where, parameter)))
 
     def _without_provider(self, where: messages.Where, parameter: Parameter, asker: Owner | None) -> Fixed | None:
         built_in = self._container.built_in(parameter, asker)
