@@ -94,7 +94,9 @@ class Early(Here):
         """Tell whether the emit has not ended."""
         if isinstance(self.key, Stage):
             return self.key.active and self.key in ROUTE.get()
-        return any(_key(frame) == self.key for frame in _under_way(sys._getframe(1)))  # noqa: SLF001
+        # What has a context began later, maybe where a frame and an event that have gone were.
+        under_way = _under_way(sys._getframe(1))  # noqa: SLF001
+        return any(_key(frame) == self.key and not _has_context(frame) for frame in under_way)
 
 
 def settled(here: Here | None) -> Here | None:
