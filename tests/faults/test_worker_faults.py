@@ -19,6 +19,7 @@ from tests.bus.tools import SECONDS, failures, plugin
 from tests.outside import Told, Work, tell, work
 
 from plugbus import Breaker, BreakerOpenError, EventBus, Subscription, WorkerProcessError
+from plugbus._workers import process
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(SECONDS * 2)]
 
@@ -87,8 +88,10 @@ async def test_a_worker_that_is_killed_while_idle_costs_no_call(bus: EventBus) -
     ("what", "data", "status"), [("leave", 3, 3), ("exit", 4, 4), ("crash", None, -signal.SIGSEGV)], ids=str
 )
 async def test_however_a_worker_ends_its_exit_status_is_told(
-    bus: EventBus, what: str, data: int | None, status: int
+    bus: EventBus, what: str, data: int | None, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """However long its end takes: what the parent sees is the end of the process, not of its work."""
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0)
     shop(bus)
     with pytest.raises(WorkerProcessError) as caught:
         await bus.acall(Work(what=what, data=data))

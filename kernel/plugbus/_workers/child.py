@@ -45,7 +45,9 @@ def main(folders: Mapping[str, str]) -> None:
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    requests, replies = os.fdopen(os.dup(_STDIN), "rb"), os.fdopen(os.dup(_STDOUT), "wb")
+    # Never closed here: the parent is to see the end when this process is at its end, with its exit status.
+    requests = os.fdopen(os.dup(_STDIN), "rb", closefd=False)
+    replies = os.fdopen(os.dup(_STDOUT), "wb", closefd=False)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, _STDIN)
     os.dup2(_STDERR, _STDOUT)
