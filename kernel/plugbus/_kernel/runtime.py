@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import structlog  # noqa: F401 - a kernel will log, and should not import this in the middle of a failure
 
 from plugbus._background.runner import Runner
 from plugbus._errors.base import close_names
