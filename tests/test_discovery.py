@@ -122,7 +122,10 @@ async def test_an_entry_point_that_is_not_enabled_is_never_imported(site: Path) 
         }  # fmt: skip
         assert kernel.plugins["bad"].manifest is None
         assert kernel.plugins["bad"].reason == "not enabled"
-        with pytest.raises(PluginLoadError, match=r"not enabled; enable it first \(PLUGBUS_ENABLED=\+bad\)"):
+        with pytest.raises(
+            PluginLoadError,
+            match=r"not enabled; enable it first \(await kernel.plugins.enable\(.bad.\), or PLUGBUS_ENABLED=\+bad\)",
+        ):
             await kernel.load("bad")
 
     assert imported("found_") == {"good", "module"}

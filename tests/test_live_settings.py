@@ -30,6 +30,7 @@ from plugbus import (
     PluginGoneError,
     PluginNotFoundError,
     PluginTimeoutError,
+    ReloadError,
     SettingsChanged,
     SettingsError,
     SettingsStore,
@@ -412,22 +413,30 @@ async def test_absent_takes_a_change_back() -> None:
         assert kernel.plugins["shop"].instance.live.current == Settings(mail=Mail(host="mx"))
 
 
-async def test_a_plugin_that_cannot_follow_needs_a_reload_and_nothing_changes() -> None:
+async def test_a_plugin_that_cannot_follow_is_reloaded_and_if_that_fails_nothing_changes() -> None:
     class Fixed(Plugin, id="shop"):
         Settings = Settings
 
         def __init__(self, settings: Settings, live: Live[Settings]) -> None:
-            self.live = live
+            self.settings, self.live = settings, live
+            if settings.max_items == 13:
+                raise OSError("no room for so many")
 
     store = Store()
     kernel = Kernel(plugins=[Fixed])
     kernel.services.value(SettingsStore, store)
     async with kernel:
-        error = await refused(kernel, {"max_items": 9}, PluginError)
+        first = kernel.plugins["shop"].instance
+        assert await kernel.plugins.configure("shop", {"max_items": 9}) == ("max_items",)
+        second = kernel.plugins["shop"].instance
+        error = await refused(kernel, {"max_items": 13}, ReloadError)
 
-        assert "needs a reload" in error.reason
+        assert second is not first
+        assert second.settings.max_items == 9
+        assert "no room for so many" in error.reason
+        assert kernel.plugins["shop"].instance is second
 
-    assert store.kept == {}
+    assert store.kept == {"shop": {"max_items": 9}}
 
 
 async def test_who_cannot_be_configured_is_told_why() -> None:
@@ -684,7 +693,7 @@ async def test_a_plugin_cannot_configure_itself_while_it_is_configured() -> None
     async with kernel:
         error = await refused(kernel, {"max_items": 9}, ConfigureError)
 
-        assert "cannot load, unload or configure others while one boots or is configured" in error.reason
+        assert "cannot load, unload, reload or configure others while one boots or is changed" in error.reason
 
 
 async def test_background_work_that_was_started_while_a_plugin_booted_may_configure_it() -> None:

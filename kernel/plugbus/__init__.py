@@ -42,6 +42,7 @@ from plugbus.errors import (
     PluginTimeoutError,
     Problem,
     Refused,
+    ReloadError,
     ServiceError,
     SettingsError,
     StreamOverflowError,
@@ -76,8 +77,9 @@ from plugbus.manifest import Manifest
 from plugbus.marks import Close, Marked, checks, mark, reads
 from plugbus.options import ABSENT, Breaker
 from plugbus.owner import Owner
+from plugbus.plan import KernelPlan, PluginStep
 from plugbus.plugin import Plugin, PluginContext, provides
-from plugbus.plugins import KernelPlan, PluginRecord, Plugins, PluginStep
+from plugbus.plugins import PluginRecord, Plugins
 from plugbus.portal import KernelPortal
 from plugbus.principal import Principal
 from plugbus.retry import Retry
@@ -181,6 +183,7 @@ __all__ = (
     "Problem",
     "Refused",
     "Registration",
+    "ReloadError",
     "Request",
     "Retry",
     "Scope",

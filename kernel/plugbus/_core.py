@@ -107,12 +107,12 @@ class Core:
                 subscription = self.book.draft(kind, targets, options, owner, ready, self._breaker, self.close)
                 self.book.check(subscription)
                 self.book.equip(subscription, self.background)
-                self.book.add(subscription, partial(self._check_order, subscription))
+                self.book.add(subscription, partial(self.check_order, subscription))
             except BaseException:
                 for cls in added:
                     self.registry.remove(cls)
                 raise
-            self._forget(subscription)
+            self.forget(subscription)
         return subscription
 
     def _enter_types(self, targets: Iterable[Target], owner: Owner) -> list[type]:
@@ -133,25 +133,25 @@ class Core:
     def _breaker(self, options: Options, name: str, owner: Owner) -> BreakerState | None:
         return options.breaker and BreakerState(options.breaker, self.clock.monotonic, name, owner.id)
 
-    def _check_order(self, subscription: Subscription) -> None:
+    def check_order(self, subscription: Subscription) -> None:
+        """Refuse a subscription whose ``before`` and ``after`` contradict those of others."""
         for cls in self.heard_by(subscription):
             declared = event_type(cls)
-            heard = self.shelves.on_shelves(declared, subscription.options.key)
-            in_order(declared.name, (item for item in heard if item.kind == subscription.kind))
+            in_order(declared.name, self.book.beside(subscription, declared))
 
     def close(self, subscription: Subscription) -> None:
         """Take a subscriber off the bus; once more does nothing."""
         with self.lock:
             if not subscription.closed:
                 self.book.remove(subscription)
-                self._forget(subscription)
+                self.forget(subscription)
 
     def activate(self, owner: Owner) -> None:
         """Let all subscriptions of an owner hear, at once."""
         with self.lock:
             owner.active = True
             for subscription in self.book.of(owner):
-                self._forget(subscription)
+                self.forget(subscription)
 
     def retire(self, owner: Owner) -> None:
         """Close all subscriptions of an owner and take its types out."""
@@ -196,23 +196,24 @@ class Core:
                 heard.add(declared.cls)
         return heard
 
-    def _forget(self, subscription: Subscription) -> None:
+    def forget(self, subscription: Subscription) -> None:
         """Drop the chains that a subscription is, or is no longer, part of."""
         key = subscription.options.key
         for cls in self.heard_by(subscription):
             by_key = self._by_key.get(cls)
             if key is ABSENT or by_key is None:
-                self._drop(cls)
+                self.drop(cls)
                 continue
             used = self.shelves.has_key(event_type(cls), key)
             for table in by_key.values():
                 table.touch(key, used=used)
 
     def _gone(self, cls: type) -> None:
-        self._drop(cls)
+        self.drop(cls)
         self.sticky.forget(cls)
 
-    def _drop(self, cls: type) -> None:
+    def drop(self, cls: type) -> None:
+        """Forget what was compiled for a type."""
         self._by_key.pop(cls, None)
         self.tables.drop(cls)
 

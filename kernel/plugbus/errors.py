@@ -44,6 +44,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
         |-- PluginStuckError
         |-- PluginInUseError
         |-- PluginNotFoundError      also a KeyError
+        |-- ReloadError
         |-- SettingsError
         `-- ConfigureError
 
@@ -66,6 +67,7 @@ from plugbus._errors.plugins import (
     PluginNotFoundError,
     PluginStuckError,
     PluginTimeoutError,
+    ReloadError,
     ServiceError,
     WiringError,
 )
@@ -129,6 +131,7 @@ __all__ = (
     "PluginTimeoutError",
     "Problem",
     "Refused",
+    "ReloadError",
     "ServiceError",
     "SettingsError",
     "StreamOverflowError",

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, final
 
 import anyio
 
 from plugbus.errors import KernelStartError, Problem
-from plugbus.plugins import KernelPlan, PluginRecord, Plugins, plan_of
+from plugbus.plan import KernelPlan, plan_of
+from plugbus.plugins import PluginRecord, Plugins
 from plugbus.portal import KernelPortal
 
 if TYPE_CHECKING:
@@ -161,6 +163,18 @@ class Kernel:
         """
         return await self._plugins.unload(plugin_id, cascade=cascade)
 
+    async def reload(self, plugin_id: str) -> PluginRecord:
+        """Put a new one in the place of a plugin that runs, and of those that need it; as :meth:`Plugins.reload`.
+
+        Args:
+            plugin_id: Which.
+
+        Raises:
+            PluginNotFoundError: If there is none of this id.
+            ReloadError: If the new one, or one that needs it, does not come to be ready; the old ones run on then.
+        """
+        return await self._plugins.reload(plugin_id)
+
     async def health(self, *, timeout_seconds: float = 5.0) -> KernelHealth:
         """Ask each plugin how it is, all at once, and add what the kernel has seen.
 
@@ -280,19 +294,7 @@ class Kernel:
 
     def _again(self) -> Kernel:
         """Return a new kernel with the same arguments."""
-        options = self._options
-        return Kernel(
-            options.plugins,
-            enabled=options.enabled,
-            required=options.required,
-            plugin_dirs=options.plugin_dirs,
-            config=options.config,
-            grants=options.grants,
-            strict=options.strict,
-            checked=options.checked,
-            boot_timeout_seconds=options.boot_timeout_seconds,
-            drain_seconds=options.drain_seconds,
-        )
+        return Kernel(**{field.name: getattr(self._options, field.name) for field in fields(self._options)})
 
     def __repr__(self) -> str:
         return f"<Kernel with {len(self._plugins)} plugins>"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from typing_extensions import Unpack
 
+    from plugbus._chain.flights import Flights
     from plugbus._permits import Limits
     from plugbus.bound import Bound
     from plugbus.bus import EventBus
@@ -90,8 +91,8 @@ class Owner:
     """
 
     __slots__ = (
-        "__weakref__", "_closers", "_home", "_lock", "active", "folder", "gone", "id", "lenders", "manifest", "package",
-        "permits", "settings_model", "threads",
+        "__weakref__", "_closers", "_home", "_lock", "active", "flights", "folder", "gone", "id", "lenders", "manifest",
+        "package", "permits", "settings_model", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -111,11 +112,17 @@ class Owner:
         self.permits = Permits.of(id, *([] if manifest is None else [manifest]), *grants)
         self.lenders: frozenset[Owner] = frozenset()  # the plugins whose views it holds
         self._home = home
+        self.flights: Flights | None = None  # calls of its subscribers, of those that a kernel may have to wait for
         self.active = False
         self.gone = False
         self.threads = Threads(id, thread_limit)
         self._closers: dict[int, _Entry] = {}
         self._lock = threading.Lock()
+
+    @property
+    def home(self) -> Home | None:
+        """What its bus, services and tasks come from; none once it has left. The kernel's business."""
+        return self._home
 
     @property
     def bus(self) -> EventBus:

@@ -5,21 +5,21 @@ Owns what operators see and do; the work is done in ``_kernel/``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, final
-
-from pydantic import BaseModel, ConfigDict
 
 from plugbus.errors import PluginNotFoundError
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import plugin_key
 
 if TYPE_CHECKING:
+    from plugbus._kernel.control import Control
     from plugbus._kernel.runtime import Runtime
     from plugbus._kernel.unit import Unit
     from plugbus.manifest import Manifest
+    from plugbus.owner import Owner
 
-__all__ = ("KernelPlan", "PluginRecord", "PluginStep", "Plugins")
+__all__ = ("PluginRecord", "Plugins")
 
 
 @final
@@ -109,7 +109,12 @@ class PluginRecord:
 
 @final
 class Plugins(Mapping[str, PluginRecord]):
-    """All plugins that a kernel knows, by their ids: those that run, and those that do not and why.
+    """All plugins that a kernel knows, by their ids: those that run, and those that do not and why; and the controls.
+
+    ``kernel.plugins``, and a service for plugins whose permissions include ``kernel.manage``, or that declare none.
+    Changes are made one after another, in the order in which they were asked for. One that is cancelled, or fails,
+    leaves everything as it was. A plugin cannot unload, disable or reload itself, nor what it needs; and none can
+    change anything from within a boot, a shutdown, or ``on_settings``: that would be to wait for oneself.
 
     ``-`` and ``_`` are the same in an id. A second plugin with the id of another has ``#2`` behind it.
 
@@ -125,8 +130,14 @@ class Plugins(Mapping[str, PluginRecord]):
         ['shop 0: ready']
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, owner: Owner | None = None) -> None:
+        self._runtime, self._owner = runtime, owner
+
+    @property
+    def _control(self) -> Control:
+        from plugbus._kernel.control import Control
+
+        return Control(self._runtime, self._owner)
 
     def __getitem__(self, plugin_id: str) -> PluginRecord:
         found = self._runtime.units.get(plugin_key(plugin_id))
@@ -152,7 +163,7 @@ class Plugins(Mapping[str, PluginRecord]):
         Raises:
             PluginError: If it cannot be imported, wired or booted; nothing is left of it but its record.
         """
-        return PluginRecord(await self._runtime.load(spec))
+        return PluginRecord(await self._control.load(spec))
 
     async def unload(self, plugin_id: str, *, cascade: bool = False) -> tuple[str, ...]:
         """Unload a plugin while the kernel runs; nothing is left of it but its record.
@@ -171,13 +182,14 @@ class Plugins(Mapping[str, PluginRecord]):
             PluginInUseError: If others need it, and *cascade* is false.
             PluginError: If it is neither ready nor failed.
         """
-        return await self._runtime.unload(plugin_id, cascade=cascade)
+        return await self._control.unload(plugin_id, cascade=cascade)
 
     async def configure(self, plugin_id: str, changes: Mapping[str, Any]) -> tuple[str, ...]:
         """Change settings of a plugin while it runs; one change at a time.
 
         The whole is validated, through ``PluginConfiguring``. Then ``on_settings`` of the plugin is called with the
-        old and the new settings; a plugin that asks for ``Live[Settings]`` alone needs no such method. If it fails,
+        old and the new settings; one that asks for ``Live[Settings]`` alone needs no such method, and any other one is
+        reloaded. If it fails,
         or the ``SettingsStore`` does, the old settings are put in force again. ``SettingsChanged`` tells the others.
         Without a store the change lasts as long as the kernel.
 
@@ -193,104 +205,60 @@ class Plugins(Mapping[str, PluginRecord]):
             SettingsError: If the whole is not valid, or the environment or an argument gives one of the keys.
             Refused: If a listener of ``PluginConfiguring``, or the plugin, refuses.
             ConfigureError: If the plugin could not follow, or the change could not be kept.
-            PluginError: If it is not ready, has no settings, or needs a reload for them.
+            PluginError: If it is not ready, has no settings, or is the one that asks and would be reloaded.
         """
-        return await self._runtime.configure(plugin_id, changes)
+        return await self._control.configure(plugin_id, changes)
 
+    async def reload(self, plugin_id: str) -> PluginRecord:
+        """Put a new one in the place of a plugin that runs, and of those that need it; no event is missed.
 
-@final
-class PluginStep(BaseModel):
-    """One plugin in a :class:`KernelPlan`.
+        What came from a folder or by a dotted name is imported anew, a class is built again. The new one boots while
+        the old one goes on. Then all subscriptions change over at once: an emit that began before is heard by the old
+        one to its end, one that begins after by the new one alone. When ``on_ready`` has returned, too, the old one
+        finishes what it is doing, within ``drain_seconds``, and shuts down. If anything of the new ones fails before
+        that, they are undone, and the old ones go on. What only one can hold, such as a port, belongs into
+        ``on_ready``.
 
-    Attributes:
-        position: Its place in the order of booting, from 1; zero for those that do not boot.
-        id: Its id.
-        version: Its version; empty as long as that is not known.
-        state: Where in its life it is.
-        source: Where it comes from.
-        after: The plugins that boot before it, each with the reason.
-        reason: Why it does not run; empty otherwise.
-        boot_seconds: How long it took to boot, in seconds.
-        setting_sources: Where each key of its settings comes from; ``default`` where nobody gives it.
-        needs: Ids of the plugins that it cannot be without.
-        required: Whether the kernel does not start without it.
+        Args:
+            plugin_id: Which.
 
-    Example:
-        >>> from plugbus import Kernel, Plugin
-        >>> class Shop(Plugin, id="shop"): ...
-        >>> Kernel(plugins=[Shop]).explain().plugins[0].id
-        'shop'
-    """
+        Returns:
+            Its new record; the old one's says that it has stopped.
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+        Raises:
+            PluginNotFoundError: If there is none of this id.
+            ReloadError: If the new one, or one that needs it, cannot be imported, wired, built or booted.
+            PluginError: If it is not ready, or is the one that asks.
+        """
+        return PluginRecord(await self._control.reload(plugin_id))
 
-    position: int
-    id: str
-    version: str
-    state: PluginState
-    source: str
-    after: Mapping[str, str]
-    reason: str = ""
-    boot_seconds: float = 0.0
-    setting_sources: Mapping[str, str] = {}
-    needs: tuple[str, ...] = ()
-    required: bool = False
+    async def enable(self, plugin_id: str) -> PluginRecord:
+        """Import and boot a plugin that is known and disabled; one that is ready is left as it is.
 
+        This holds as long as the kernel runs; what holds from the next start is in the allow list.
 
-@final
-class KernelPlan(BaseModel):
-    """Which plugins there are, in which order they boot, and why; ``str()`` is a table, ``model_dump()`` is stable.
+        Args:
+            plugin_id: Which.
 
-    Attributes:
-        plugins: Those that boot, in this order, then those that do not.
+        Raises:
+            PluginNotFoundError: If there is none of this id.
+            PluginError: As :meth:`load`.
+        """
+        return PluginRecord(await self._control.load(plugin_id, enable=True))
 
-    Example:
-        >>> from plugbus import Kernel, Manifest, Plugin
-        >>> class Catalog(Plugin): ...
-        >>> class Shop(Plugin):
-        ...     manifest = Manifest(id="shop", requires=["catalog"])
-        >>> print(Kernel(plugins=[Shop, Catalog]).explain())
-        #  plugin   version  state     why here
-        1  catalog  0        resolved  nothing before it
-        2  shop     0        resolved  after catalog (requires catalog)
-    """
+    async def disable(self, plugin_id: str, *, cascade: bool = False) -> tuple[str, ...]:
+        """Unload a plugin and keep it out, until it is enabled; as long as the kernel runs.
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+        Args:
+            plugin_id: Which.
+            cascade: Unload those that need it, too, before it; they are blocked then.
 
-    plugins: tuple[PluginStep, ...]
+        Returns:
+            The ids of those that left, in that order.
 
-    def __str__(self) -> str:
-        rows = [("#", "plugin", "version", "state", "why here"), *map(_row, self.plugins)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join(line.rstrip() for line in lines)
-
-
-def _row(step: PluginStep) -> tuple[str, ...]:
-    after = ", ".join(f"{plugin_id} ({reason})" for plugin_id, reason in step.after.items())
-    why = step.reason or (f"after {after}" if after else "nothing before it")
-    return (str(step.position or "-"), step.id, step.version, step.state, why)
-
-
-def plan_of(ordered: Iterable[Unit], others: Iterable[tuple[str, Unit]], required: Iterable[str]) -> KernelPlan:
-    """Make the plan of a kernel: those that boot, in order, and all that there are with their names."""
-    keys = frozenset(map(plugin_key, required))
-    steps = {unit: _step(position, unit.id, unit, keys) for position, unit in enumerate(ordered, 1)}
-    rest = [_step(0, name, unit, keys) for name, unit in others if unit not in steps]
-    return KernelPlan(plugins=(*steps.values(), *rest))
-
-
-def _step(position: int, name: str, unit: Unit, required: frozenset[str]) -> PluginStep:
-    return PluginStep(
-        position=position,
-        id=name,
-        version=unit.manifest.version if unit.manifest else "",
-        state=unit.state,
-        source=unit.source.label,
-        after={other.id: reason for other, reason in (unit.follows | unit.needs).items()},
-        reason=unit.reason,
-        boot_seconds=unit.boot_seconds,
-        setting_sources={} if unit.settings_model is None else unit.drafted().shown(),
-        needs=tuple(other.id for other in unit.needs),
-        required=plugin_key(name) in required,
-    )
+        Raises:
+            PluginNotFoundError: If there is none of this id.
+            PluginInUseError: If others need it, and *cascade* is false.
+            PluginError: If it is the one that asks.
+        """
+        return await self._control.disable(plugin_id, cascade=cascade)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from plugbus.errors import Problem
     from plugbus.health import KernelHealth
     from plugbus.kernel import Kernel
-    from plugbus.plugins import KernelPlan, PluginRecord, Plugins
+    from plugbus.plan import KernelPlan
+    from plugbus.plugins import PluginRecord, Plugins
     from plugbus.services import Services
 
 __all__ = ("KernelPortal",)
@@ -189,6 +190,10 @@ class KernelPortal:
     def unload(self, plugin_id: str, *, cascade: bool = False) -> tuple[str, ...]:
         """Unload a plugin; as :meth:`Kernel.unload`."""
         return self.call(partial(self._kernel.unload, plugin_id, cascade=cascade))
+
+    def reload(self, plugin_id: str) -> PluginRecord:
+        """Put a new one in the place of a plugin; as :meth:`Kernel.reload`."""
+        return self.call(self._kernel.reload, plugin_id)
 
     def health(self) -> KernelHealth:
         """Ask each plugin how it is; as :meth:`Kernel.health`."""

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, final
+from weakref import WeakSet
 
 from plugbus._errors.base import close_names
 from plugbus.errors import DuplicateNameError, EventTypeError, UnknownEventError
@@ -17,6 +18,7 @@ from plugbus.event_types import EventType, arguments_of, event_type, origin_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from plugbus._generations import Generations
     from plugbus.owner import Owner
 
 __all__ = ("Pattern", "TypeRegistry", "is_pattern")
@@ -89,6 +91,8 @@ class TypeRegistry:
         self._entered: dict[Owner, set[type]] = {}
         self._declared: dict[type, Owner] = {}
         self._below: defaultdict[type, set[type]] = defaultdict(set)
+        self._superseded: WeakSet[type] = WeakSet()
+        self.generations: Generations | None = None
 
     def __iter__(self) -> Iterator[EventType]:
         return iter(self._by_class.values())
@@ -117,12 +121,15 @@ class TypeRegistry:
             self._enter(cls, owner)
             return known
         declared = event_type(cls)
-        replaced = {self._free(name, declared) for name in (declared.name, *declared.aliases)} - {None}
-        for old in replaced:
+        replaced = {self._free(name, declared, owner) for name in (declared.name, *declared.aliases)} - {None}
+        aside = replaced and (cls in self._superseded or (self.generations and self.generations.is_aside(owner)))
+        for old in () if aside else replaced:
+            self._superseded.add(old.cls)  # type: ignore[union-attr]
             self.remove(old.cls)  # type: ignore[union-attr]
         self._by_class[cls] = declared
         self._enter(cls, owner)
-        self._by_name.update(dict.fromkeys((declared.name, *declared.aliases), declared))
+        if not aside:
+            self._by_name.update(dict.fromkeys((declared.name, *declared.aliases), declared))
         for base in cls.__mro__:
             self._below[base].add(cls)
         return declared
@@ -131,14 +138,37 @@ class TypeRegistry:
         self._owners.setdefault(cls, set()).add(owner)
         self._entered.setdefault(owner, set()).add(cls)
 
-    def _free(self, name: str, declared: EventType) -> EventType | None:
+    def _free(self, name: str, declared: EventType, owner: Owner) -> EventType | None:
         """Return the older version of the same class that has the name, or nothing if the name is free."""
         holder = self._by_name.get(name)
         if holder is None or holder.cls is declared.cls:
             return None
-        if _identity(holder.cls) == _identity(declared.cls):
+        if _identity(holder.cls) == _identity(declared.cls) or self._hands_over(holder.cls, owner):
             return holder
         raise DuplicateNameError(name, ".".join(_identity(holder.cls)), ".".join(_identity(declared.cls)))
+
+    def _hands_over(self, cls: type, owner: Owner) -> bool:
+        """Tell whether a type is that of the plugin in whose place the owner comes."""
+        generations = self.generations
+        return generations is not None and generations.takes_over(owner, self._declared.get(cls))
+
+    def promote(self, owner: Owner, old: Owner) -> set[type]:
+        """Give the names of types to those of one generation of a plugin; return the types whose names have moved."""
+        moved: set[type] = set()
+        for cls in self._entered.get(owner, ()):
+            if self._declared.get(cls) is old:
+                self._declared[cls] = owner
+            declared = self._by_class[cls]
+            for name in (declared.name, *declared.aliases):
+                holder = self._by_name.get(name, declared)
+                if holder is not declared and (
+                    _identity(holder.cls) == _identity(cls) or old in self._owners[holder.cls]
+                ):
+                    moved |= {cls, holder.cls}
+                    self._superseded.add(holder.cls)
+                    self._by_name[name] = declared
+                    self._superseded.discard(cls)
+        return moved
 
     def remove(self, cls: type) -> None:
         """Take a type out again, if it is there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from plugbus._bus.state import BusState
+from plugbus._chain import swapping
 from plugbus._chain.replaying import areplay
 from plugbus._chain.shelves import ANY
 from plugbus._chain.views import view_problem
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from plugbus._background.alone import BackgroundOpen
     from plugbus._background.runner import Runner
+    from plugbus._generations import Generations
     from plugbus.errors import Problem
     from plugbus.event_types import EventType
     from plugbus.instrument import Instrument
@@ -163,6 +165,18 @@ class Managing(BusState):
     def activate(self, owner: Owner) -> None:
         """Let all subscriptions of an owner hear, at once."""
         self._core.activate(owner)
+
+    def overlap(self, generations: Generations | None) -> None:
+        """Let new plugins come beside those in whose place they are to be; ``None`` ends that."""
+        swapping.overlap(self._core, generations)
+
+    def swap(self, generations: Generations, *, back: bool = False) -> None:
+        """Let the new ones hear instead of the old ones, or the other way round, at once.
+
+        Raises:
+            PlugbusError: If what came onto the bus meanwhile contradicts it; nothing has changed then.
+        """
+        swapping.swap(self._core, generations, back=back)
 
     async def replay(self, owner: Owner) -> None:
         """Replay sticky events to the subscriptions of an owner that has just become active."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from plugbus._background.runner import Runner
     from plugbus._chain.breaking import BreakerState
     from plugbus._chain.register import Prepared
+    from plugbus._generations import Generations
     from plugbus.event_types import EventType
     from plugbus.options import Kind, Options, Target
     from plugbus.owner import Owner
@@ -31,6 +32,7 @@ class Book:
 
     def __init__(self) -> None:
         self.shelves = Shelves()
+        self.generations: Generations | None = None
         self._count = 0
         self._ranks: WeakKeyDictionary[Owner, int] = WeakKeyDictionary()
         self._edges = 0
@@ -87,6 +89,10 @@ class Book:
         self._count += 1
         self._ranks[owner] = self._count
 
+    def succeed(self, owner: Owner, old: Owner) -> None:
+        """Give an owner the place of another one, in whose place it comes."""
+        self._ranks[owner] = self._ranks.get(old, self._count)
+
     def _sequence(self, owner: Owner) -> tuple[int, int]:
         number = self._count + 1
         return (number, 0) if owner.active else (self._ranks.get(owner, number), number)
@@ -122,9 +128,18 @@ class Book:
     def _check_handler(self, subscription: Subscription, declared: EventType) -> None:
         key = subscription.options.key
         for other in self.shelves.exactly(declared.cls, key):
-            if other.kind == "handler":
+            if other.kind == "handler" and other is not subscription and not self.apart(other, subscription):
                 first, second = (f"{item.name!r} of plugin {item.plugin!r}" for item in (other, subscription))
                 raise DuplicateHandlerError(declared.name, first, second, None if key is ABSENT else key)
+
+    def apart(self, item: Subscription, subscription: Subscription) -> bool:
+        """Tell whether two are of different generations, so that no chain has both."""
+        return self.generations is not None and self.generations.hides(item.owner, subscription.owner)
+
+    def beside(self, subscription: Subscription, declared: EventType) -> list[Subscription]:
+        """Return those of its kind that may be in a chain with it."""
+        heard = self.shelves.on_shelves(declared, subscription.options.key)
+        return [item for item in heard if item.kind == subscription.kind and not self.apart(item, subscription)]
 
     @staticmethod
     def equip(subscription: Subscription, runner: Runner | None) -> None:

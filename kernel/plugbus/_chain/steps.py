@@ -90,6 +90,9 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
 def _wrapped(subscription: Subscription, around: Surroundings) -> Step:
     options = subscription.options
     call, acall = _in_units(subscription, around)
+    flights = subscription.owner.flights
+    if flights is not None:
+        call, acall = call and flights.copy(call), acall and flights.copy(acall)
     if around.checked:
         call = call and checked(call, subscription, around.declared)
         acall = acall and achecked(acall, subscription, around.declared)
@@ -119,6 +122,9 @@ def _wrapped(subscription: Subscription, around: Surroundings) -> Step:
 def _in_units(subscription: Subscription, around: Surroundings) -> tuple[Call | None, Call | None]:
     """Wrap what is told after the chain in a unit of work of its own; and one whose failure is put up with in a try."""
     call, acall, container = subscription.call, subscription.acall, subscription.container
+    flights = subscription.owner.flights
+    if flights is not None:
+        call, acall = call and flights.copy(call), acall and flights.copy(acall)
     outside = subscription.kind == "observer" and not subscription.inside
     if container is not None and (outside or around.alone):
         return call and units.own_unit(call, container), acall and units.aown_unit(acall, container)

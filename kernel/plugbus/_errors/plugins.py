@@ -17,6 +17,7 @@ __all__ = (
     "PluginNotFoundError",
     "PluginStuckError",
     "PluginTimeoutError",
+    "ReloadError",
     "ServiceError",
     "WiringError",
 )
@@ -269,3 +270,25 @@ class PluginNotFoundError(PluginError, KeyError):
         super().__init__(plugin, "is not known to this kernel")
         self.nearest = nearest
         self.hint = nearest_hint(nearest, "`plugbus plugins` lists those that are.")
+
+
+class ReloadError(PluginError):
+    """A plugin was not reloaded; it runs on as it was, and so do those that need it.
+
+    Args:
+        plugin: Id of the plugin.
+        culprit: Id of the plugin whose new version failed: itself, or one that needs it.
+        reason: What it failed with.
+
+    Example:
+        >>> print(ReloadError("shop", "shop", "on_boot raised OSError: no route to host"))
+        plugin 'shop': it was not reloaded: on_boot raised OSError: no route to host
+        Hint: correct it and reload again; what ran before runs on, nothing was lost.
+    """
+
+    hint = "correct it and reload again; what ran before runs on, nothing was lost."
+
+    def __init__(self, plugin: str, culprit: str, reason: str) -> None:
+        self.culprit = culprit
+        where = "" if culprit == plugin else f"{culprit!r}, which needs it: "
+        super().__init__(plugin, f"it was not reloaded: {where}{reason}")

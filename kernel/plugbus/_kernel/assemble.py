@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -128,10 +128,16 @@ class Assembler:
         for call in unit.steps.get("on_boot", ()):
             await self._step(unit, "on_boot", call, deadline)
         marks = [each for each in found if not isinstance(each.mark, Subscribed)]
-        if marks:
-            unit.phase = "reading marks"
-            await unit.surroundings.marking.join(unit, marks)
+        if unit.replaces is not None:
+            unit.marks = marks
+        elif marks:
+            await self.join(unit, marks)
         self._activate(unit, started)
+
+    async def join(self, unit: Unit, marks: Sequence[Found]) -> None:
+        """Have the readers of marks told of a plugin's, and it of theirs."""
+        unit.phase, unit.marks = "reading marks", marks
+        await unit.surroundings.marking.join(unit, marks)
 
     async def _step(self, unit: Unit, phase: str, call: Callable[..., Any], deadline: float) -> None:
         unit.phase = phase
@@ -147,14 +153,14 @@ class Assembler:
 
     def _wire(self, unit: Unit, build: Callable[[], Any]) -> None:
         """Build the plugin object and register what is known of it without running it."""
-        definition, owner, hooks = unit.definition, unit.owner, unit.surroundings.hooks
+        definition, owner = unit.definition, unit.owner
         unit.body = body = build()
         unit.phase = "registering"
         unit.parts = list(definition.parts)
         if definition.hookspecs is not None:
             unit.add_hookspecs(definition.hookspecs)
-        implemented = hooks.enter(body, unit.id)
-        owner.own(partial(hooks.leave, body, unit.id), what="registration with pluggy")
+        implemented = unit.seat.enter(body)
+        owner.own(unit.seat.leave, what="registration with pluggy")
         if definition.events or unit.events:
             unit.bus.declare(*definition.events, *unit.events)
         for service in definition.services:
@@ -199,7 +205,8 @@ class Assembler:
 
     def _activate(self, unit: Unit, started: float) -> None:
         """Let all its subscriptions hear at once: from now on it is ready."""
-        unit.surroundings.bus.activate(unit.owner)
+        if unit.replaces is None:
+            unit.surroundings.bus.activate(unit.owner)
         unit.boot_seconds = time.perf_counter() - started
         unit.phase = ""
         unit.state = PluginState.READY

@@ -28,7 +28,7 @@ from plugbus._kernel.folders import FolderPlugin, folder_plugins, import_plugin
 from plugbus.errors import PluginLoadError
 from plugbus.manifest import check_id
 
-__all__ = ("ENTRY_POINT_GROUP", "Loaded", "Source", "discover", "refused", "source_of")
+__all__ = ("ENTRY_POINT_GROUP", "Loaded", "Source", "discover", "loaded_by_name", "refused", "source_of")
 
 ENTRY_POINT_GROUP: Final = "plugbus.plugins"
 _NOT_THERE: Final = (
@@ -65,6 +65,7 @@ class Source:
         id: Its id, where that is known before anything is imported.
         imports: Whether ``load`` imports something.
         disabled: Why it may not be loaded; empty when it may.
+        module: The module that is imported for it, where one is named.
     """
 
     label: str
@@ -73,6 +74,7 @@ class Source:
     id: str | None = None
     imports: bool = True
     disabled: str = ""
+    module: str = ""
 
 
 def discover(
@@ -118,14 +120,15 @@ def source_of(spec: object, origin: str) -> Source:
     """
     if not isinstance(spec, str):
         return Source(origin, describe(spec), partial(_loaded, spec), imports=False)
-    return Source(origin, spec, partial(_loaded_by_name, spec))
+    return Source(origin, spec, partial(loaded_by_name, spec), module=spec.partition(":")[0])
 
 
 def _loaded(target: object) -> Loaded:
     return Loaded(define(target))
 
 
-def _loaded_by_name(name: str) -> Loaded:
+def loaded_by_name(name: str) -> Loaded:
+    """Import and read a plugin by its dotted name."""
     return Loaded(define(_imported(name)))
 
 
@@ -172,7 +175,8 @@ def _from_entry_points(allow: Allowed) -> Iterator[Source]:
         except ValueError as error:
             yield Source(label, point.name, _refusing(point.name, str(error)))
             continue
-        yield Source(label, point.name, _loading(point), point.name, disabled=_disabled(point.name, allow))
+        disabled = _disabled(point.name, allow)
+        yield Source(label, point.name, _loading(point), point.name, disabled=disabled, module=point.module)
 
 
 def _loading(point: EntryPoint) -> Callable[[], Loaded]:

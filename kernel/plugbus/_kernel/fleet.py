@@ -34,13 +34,14 @@ class Fleet:
     Attributes:
         units: All plugins that are known, by key.
         ready: Those that are ready, each after those that it needs.
+        assembler: Puts one plugin together.
     """
 
     def __init__(self, surroundings: Surroundings, assembler: Assembler, background: Runner) -> None:
         self.units: dict[str, Unit] = {}
         self.ready: list[Unit] = []
         self._around = surroundings
-        self._assembler = assembler
+        self.assembler = assembler
         self._background = background
 
     async def boot(self, units: Sequence[Unit]) -> None:
@@ -60,7 +61,7 @@ class Fleet:
         """Undo what plugins registered that were to boot, and did not."""
         for unit in units:
             if not unit.is_up:
-                await self._assembler.undo(unit)
+                await self.assembler.undo(unit)
 
     def _boot_now(self, unit: Unit) -> bool:
         if unit.state is not PluginState.RESOLVED:
@@ -70,7 +71,7 @@ class Fleet:
             block_by(unit, down)
             return True
         try:
-            return self._assembler.boot_now(unit)
+            return self.assembler.boot_now(unit)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - it is on record, and told as PluginFailed
@@ -80,14 +81,14 @@ class Fleet:
     async def _boot(self, unit: Unit) -> None:
         try:
             if unit.error is None:
-                await self._assembler.boot(unit)
+                await self.assembler.boot(unit)
                 return
             error: BaseException = unit.error
         except BaseException as raised:  # noqa: BLE001 - as above
             try:
                 error = await own_failure(raised)
             except BaseException:
-                await self._assembler.undo(unit)
+                await self.assembler.undo(unit)
                 unit.state = PluginState.STOPPED
                 raise
         await self._fail(unit, error)
@@ -97,8 +98,8 @@ class Fleet:
         unit.reason = reason_of(unit, error, phase)
         unit.error = _as_plugin_error(unit, error)
         # Ready, and yet it failed: a listener of PluginBooting would not have it after all.
-        up, seconds = unit.is_up, self._assembler.boot_seconds
-        failures = await (self._shut_down(unit, seconds) if up else self._assembler.undo(unit))
+        up, seconds = unit.is_up, self.assembler.boot_seconds
+        failures = await (self.shut_down(unit, seconds) if up else self.assembler.undo(unit))
         for failure in failures:
             unit.error.add_note(unit.hide(f"undoing it failed, too: {text_of(failure)}"))
         unit.state = PluginState.FAILED
@@ -118,7 +119,7 @@ class Fleet:
     async def _run_ready(self, unit: Unit) -> None:
         try:
             for call in unit.steps["on_ready"]:
-                await call_step(unit, "on_ready", call, self._assembler.boot_seconds)
+                await call_step(unit, "on_ready", call, self.assembler.boot_seconds)
         except BaseException as raised:  # noqa: BLE001 - it is on record, and told as PluginFailed
             error = await own_failure(raised)
             unit.phase = "on_ready"
@@ -128,7 +129,7 @@ class Fleet:
         """Take a plugin down that was ready, with those that need it."""
         below = [other for other in dependents(unit, self.ready) if other.is_up]
         for other in (*below, unit):
-            await self.stop(other, self._assembler.boot_seconds)
+            await self.stop(other, self.assembler.boot_seconds)
         unit.state = PluginState.FAILED
         unit.reason, unit.error = reason_of(unit, error, "on_ready"), _as_plugin_error(unit, error)
         for other in reversed(below):
@@ -162,7 +163,7 @@ class Fleet:
             seconds: Time for each of its steps and for each entry that is undone, in seconds; half of it for what it
                 has in the background, and half for what it posted.
         """
-        failures = await self._shut_down(unit, seconds)
+        failures = await self.shut_down(unit, seconds)
         unit.state = PluginState.STOPPED
         unit.reason = "; ".join(reason_of(unit, failure, "shutting down") for failure in failures)
         self.ready.remove(unit)
@@ -170,7 +171,8 @@ class Fleet:
             unit.error = failure
             log_failure(unit.id, "shutting down failed", failure, hide=unit.hide)
 
-    async def _shut_down(self, unit: Unit, seconds: float) -> list[Exception]:
+    async def shut_down(self, unit: Unit, seconds: float) -> list[Exception]:
+        """Shut a plugin down and undo what it registered; what fails is returned."""
         unit.state = PluginState.STOPPING
         await self._background.wait_idle(unit.owner, seconds / 2, posts_only=True)
         self._around.bus.retire(unit.owner)
@@ -184,7 +186,7 @@ class Fleet:
                     await call_step(unit, "on_shutdown", call, seconds)
             except BaseException as error:  # noqa: BLE001 - collected, and the rest goes on; it is shielded
                 failures.append(_as_plugin_error(unit, error, "on_shutdown"))
-        return failures + await self._assembler.undo(unit, seconds)
+        return failures + await self.assembler.undo(unit, seconds)
 
     async def unload(self, units: Iterable[Unit], seconds: float) -> None:
         """Shut plugins down while the kernel goes on, and tell of it.

@@ -81,6 +81,8 @@ class FolderPlugin:
 
         def forget() -> None:
             name = module.__name__
+            if sys.modules.get(name) is not module:  # a newer one has taken its place
+                return
             for loaded in [each for each in tuple(sys.modules) if each == name or each.startswith(name + ".")]:
                 sys.modules.pop(loaded, None)
 

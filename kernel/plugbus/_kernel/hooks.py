@@ -15,7 +15,7 @@ import pluggy
 from plugbus import hookspecs
 from plugbus.errors import PluginError, Problem
 
-__all__ = ("Registry", "hook_attributes", "hookspec_problems")
+__all__ = ("Registry", "Seat", "hook_attributes", "hookspec_problems")
 
 
 class _Names(dict[str, Any]):
@@ -94,6 +94,14 @@ class Registry(pluggy.PluginManager):
             raise PluginError(plugin_id, f"pluggy refuses it: {error}") from error
         return found
 
+    def look(self, plugin: object) -> list[tuple[str, str]]:
+        """Return what entering a plugin would, without doing it."""
+        found: list[tuple[str, str]] = []
+        self._found = found
+        for name in dir(plugin):
+            self.parse_hookimpl_opts(plugin, name)
+        return found
+
     def leave(self, plugin: object, plugin_id: str) -> None:
         """Take a plugin out again, and hooks that nobody knows any more."""
         if self.get_plugin(plugin_id) is plugin:
@@ -141,6 +149,65 @@ class Registry(pluggy.PluginManager):
         for name, hook in list(vars(self.hook).items()):
             if not hook.has_spec() and not hook.get_hookimpls():
                 delattr(self.hook, name)
+
+
+@final
+class Seat:
+    """The place of one plugin in the registry: its hook specifications and itself.
+
+    Args:
+        hooks: The registry.
+        plugin_id: Its id.
+    """
+
+    __slots__ = ("_body", "_hooks", "_id", "_specs", "_taken", "reserved")
+
+    def __init__(self, hooks: Registry, plugin_id: str) -> None:
+        self._hooks, self._id = hooks, plugin_id
+        self._specs: list[tuple[object, list[str]]] = []
+        self._body: object | None = None
+        self._taken = False
+        self.reserved = False
+        """Whether another plugin sits here yet, so that it has to wait until it may ``take`` it."""
+
+    def specify(self, namespace: object) -> list[str]:
+        """Bring in hook specifications; return the names of the hooks."""
+        names = [] if self.reserved else self._hooks.add_specs(namespace, self._id)
+        self._specs.append((namespace, names))
+        return names
+
+    def enter(self, body: object) -> list[tuple[str, str]]:
+        """Register the plugin; return the hooks that it implements, as ``Registry.enter``."""
+        found = self._hooks.look(body) if self.reserved else self._hooks.enter(body, self._id)
+        self._body, self._taken = body, not self.reserved
+        return found
+
+    def take(self) -> None:
+        """Sit down where another plugin has got up.
+
+        Raises:
+            PluginError: If pluggy refuses; nothing of it is there then.
+        """
+        self.reserved = False
+        specs, self._specs = self._specs, []
+        try:
+            for namespace, _ in specs:
+                self.specify(namespace)
+            if self._body is not None:
+                self.enter(self._body)
+        except PluginError:
+            self.leave()
+            self._specs = specs
+            raise
+
+    def leave(self) -> None:
+        """Get up; once more does nothing."""
+        if self._taken:
+            self._taken = False
+            self._hooks.leave(self._body, self._id)
+        for _, names in self._specs:
+            self._hooks.remove_specs(names)
+            names.clear()
 
 
 def hookspec_problems(pm: Registry) -> Iterator[Problem]:

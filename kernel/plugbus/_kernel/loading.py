@@ -6,7 +6,7 @@ Owns running imports where they block nobody; what may be imported was decided b
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, final
@@ -148,19 +148,19 @@ def _same(first: Unit, second: Unit) -> bool:
     return first.definition.target is second.definition.target
 
 
-def find_events(units: Iterable[Unit]) -> None:
+def find_events(units: Sequence[Unit], others: Iterable[Unit] = ()) -> None:
     """Find the event types that are defined in each plugin's package, in one pass over all modules.
 
-    Types that are defined beside several plugins belong to none of them.
+    Types that are defined beside several plugins, *others* included, belong to none of them.
     """
-    shared: set[str] = set()
+    shared = {other.definition.package for other in others if other.loaded is not None and other not in units}
     owners: dict[str, Unit] = {}
     for unit in units:
         package = unit.definition.package
         if owners.setdefault(package, unit) is not unit:
             shared.add(package)
     for package in shared:
-        del owners[package]
+        owners.pop(package, None)
     found: dict[Unit, dict[type, None]] = {}
     for name, module in tuple(sys.modules.items()):
         owner = _owner_of(name, owners)

@@ -33,13 +33,14 @@ class _Reader(NamedTuple):
 class _Member:
     """One plugin that reads marks, or has some."""
 
-    __slots__ = ("checkers", "marked", "met", "readers")
+    __slots__ = ("checkers", "closings", "marked", "met", "readers")
 
     def __init__(self, owner: Owner, found: Iterable[Found]) -> None:
         self.readers: list[_Reader] = []
         self.checkers: list[Found] = []
         self.marked: list[Marked[Any]] = []
         self.met: set[_Member] = {self}
+        self.closings: list[Closing] = []
         for each in found:
             if isinstance(each.mark, Reads):
                 self.readers.append(_Reader(each.mark.kind, owner, owner.bind(each.call, given=1)))
@@ -55,6 +56,8 @@ class Marking:
 
     def __init__(self) -> None:
         self._members: dict[Owner, _Member] = {}
+        self.leaving: frozenset[Owner] = frozenset()
+        """Those in whose place others are to boot, whose marks do not count for them."""
 
     async def join(self, unit: Unit, found: Sequence[Found]) -> None:
         """Have a plugin that boots meet those that are there: each reader is told of each function once.
@@ -68,7 +71,7 @@ class Marking:
         """
         me = _Member(unit.owner, found)
         self._members[unit.owner] = me
-        unit.owner.own(lambda: self._leave(unit.owner), what="its marks, and what it reads")
+        unit.owner.own(lambda: self.leave(unit.owner), what="its marks, and what it reads")
         await self._tell(unit, me.readers, me.marked)
         for other in tuple(self._members.values()):
             if other not in me.met:  # it may boot at the same time, and have done this for both
@@ -77,9 +80,24 @@ class Marking:
                 await self._tell(unit, other.readers, me.marked)
                 await self._tell(unit, me.readers, other.marked)
 
-    def _leave(self, owner: Owner) -> None:
-        gone = self._members.pop(owner)
-        for other in self._members.values():
+    async def detach(self, owner: Owner) -> list[Exception]:
+        """Undo what readers made of a plugin's marks, and it of others', while it stays; return what fails."""
+        member = self._members.get(owner)
+        self.leave(owner)
+        failures: list[Exception] = []
+        for closing in reversed(member.closings if member else ()):
+            try:
+                result = closing.close()
+                if isawaitable(result):
+                    await result
+            except Exception as error:  # noqa: BLE001 - returned, and the rest is undone
+                failures.append(error)
+        return failures
+
+    def leave(self, owner: Owner) -> None:
+        """Let nobody meet a plugin any more; once more does nothing."""
+        gone = self._members.pop(owner, None)
+        for other in self._members.values() if gone else ():
             other.met.discard(gone)
 
     async def _tell(self, unit: Unit, readers: Iterable[_Reader], marked: Iterable[Marked[Any]]) -> None:
@@ -87,11 +105,14 @@ class Marking:
             for found in marked:
                 if isinstance(found.mark, reader.kind):
                     unit.phase = f"reading {found} by {reader.owner.id!r}"
-                    await _attach(reader, found)
+                    closing = await _attach(reader, found)
+                    if closing is not None:
+                        for member in filter(None, map(self._members.get, (found.owner, reader.owner))):
+                            member.closings = [*(each for each in member.closings if not each.closed), closing]
 
     def marked(self) -> list[Marked[Any]]:
         """Return the marked functions of all that are there."""
-        return [found for member in self._members.values() for found in member.marked]
+        return [found for _, member in self._staying() for found in member.marked]
 
     def kinds(self) -> tuple[type, ...]:
         """Return the types of marks that somebody who is there reads."""
@@ -99,14 +120,17 @@ class Marking:
 
     def checkers(self) -> list[tuple[Owner, Found]]:
         """Return the checks of all that are there."""
-        return [(owner, found) for owner, member in self._members.items() for found in member.checkers]
+        return [(owner, found) for owner, member in self._staying() for found in member.checkers]
+
+    def _staying(self) -> Iterator[tuple[Owner, _Member]]:
+        return ((owner, member) for owner, member in self._members.items() if owner not in self.leaving)
 
 
-async def _attach(reader: _Reader, found: Marked[Any]) -> None:
+async def _attach(reader: _Reader, found: Marked[Any]) -> Closing | None:
     """Tell a reader of a function; what it returns belongs to the function's plugin, and leaves with either."""
     close = await reader.call(found)
     if close is None:
-        return
+        return None
     if not callable(close):
         problem = f"{reader.call.name} returned {close!r} for {found}; return a function that undoes it, or None"
         raise PluginError(reader.owner.id, problem)
@@ -118,6 +142,7 @@ async def _attach(reader: _Reader, found: Marked[Any]) -> None:
         result = closing.close()
         if isawaitable(result):
             await result
+    return closing
 
 
 def marked_of(unit: Unit) -> Iterator[Marked[Any]]:

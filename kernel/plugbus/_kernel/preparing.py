@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -126,6 +126,10 @@ class Preparation:
         """What the operator says about permissions."""
         return self._around.permitting
 
+    def permit(self, key: str) -> None:
+        """Let a plugin in that was taken out of the allow list."""
+        self._allow = replace(self._allow, removed=self._allow.removed - {key})
+
     def unit(self, source: Source) -> Unit:
         """Return the plugin at a source, before it is imported."""
         unit = Unit(source, self._around)
@@ -152,14 +156,18 @@ class Preparation:
             found.append(self.unit(refused(plugin_id, problem, _NOBODY)))
         return found
 
-    def resolve(self, entered: Sequence[Unit]) -> list[Unit]:
+    def resolve(self, entered: Sequence[Unit], units: Mapping[str, Unit] | None = None) -> list[Unit]:
         """Find out who can boot, and in which order; check the services of all before anything is built.
+
+        Args:
+            entered: Those that are to boot.
+            units: All by key as it will be then, if they come in the place of others.
 
         Returns:
             Those that were resolved, each after those it needs; among them may be some that failed the check.
         """
-        find_events(entered)
-        ordered = resolve(entered, self._units, self._around.services, plugbus_version())
+        find_events(entered, () if units is None else units.values())
+        ordered = resolve(entered, self._units if units is None else units, self._around.services, plugbus_version())
         for unit in ordered:
             if self._settings_types.enter(unit):
                 unit.owner.own(partial(self._settings_types.leave, unit), what="settings")

@@ -52,7 +52,11 @@ class _State(NamedTuple):
 
 
 async def reconfigure(
-    unit: Unit, changes: Mapping[str, Any], renew: Callable[[Unit], None], seconds: float
+    unit: Unit,
+    changes: Mapping[str, Any],
+    renew: Callable[[Unit], None],
+    seconds: float,
+    reload: Callable[[], Awaitable[object]],
 ) -> tuple[str, ...]:
     """Change settings of a plugin that is ready.
 
@@ -61,6 +65,7 @@ async def reconfigure(
         changes: New values by key, nested like the settings; ``ABSENT`` takes a change back.
         renew: Called when what was handed out as settings is not the newest any more.
         seconds: The time for the plugin's own part, and for the store's, in seconds.
+        reload: Puts a new one in the plugin's place, for one that does not follow its settings.
 
     Returns:
         The keys whose value is another one now.
@@ -69,14 +74,16 @@ async def reconfigure(
         SettingsError: If the whole is not valid, or a stronger source gives a key.
         Refused: If a listener of PluginConfiguring, or the plugin, refuses.
         ConfigureError: If they could not be put in force, or not be kept.
-        PluginError: If the plugin has no settings, or needs a reload to get them.
+        ReloadError: If the plugin was to be reloaded for them, and could not.
+        PluginError: If the plugin has no settings.
     """
     model, old = unit.settings_model, unit.settings
     if model is None or old is None:
         raise PluginError(unit.id, "it has no settings; a plugin with a class Settings, or ctx.settings(Model), has")
     names = field_names(model)
     named = {names.get(key, key): value for key, value in changes.items()}
-    after = _laid(await kept(unit, seconds), named)
+    earlier = await kept(unit, seconds)
+    after = _laid(earlier, named)
     source = SettingsSource(CONFIGURED, after, level="stored")
     draft = await _configured(unit, source, seconds)
     new = draft.validated(model).settings
@@ -84,7 +91,14 @@ async def reconfigure(
     keys = tuple(changed_keys(old, new))
     before = _State(old, unit.drafted())
     if keys and not is_live(unit):
-        raise PluginError(unit.id, "it needs a reload for its new settings: it has neither on_settings nor Live alone")
+        await _keep(unit, after, seconds)  # before the reload, which reads what is kept
+        try:
+            await reload()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await _keep(unit, earlier, seconds)
+            raise
+        return keys
     change = _Change(unit, before, _State(new, draft), renew, seconds)
     await change.put_in_force(unit.steps.get("on_settings", ()) if keys else (), partial(_keep, unit, after, seconds))
     return keys

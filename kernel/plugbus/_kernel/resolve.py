@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
     from plugbus.services import Parameter, Services
 
-__all__ = ("block", "block_by", "dependents", "down_below", "leaving", "resolve", "why_down")
+__all__ = ("block", "block_by", "dependents", "down_below", "exchange", "leaving", "resolve", "why_down")
 
 _DOWN = frozenset({PluginState.FAILED, PluginState.BLOCKED, PluginState.DISABLED, PluginState.STOPPED})
 
@@ -129,6 +129,7 @@ def _connect_services(unit: Unit, index: Index, services: Services) -> None:
             continue
         edges = unit.follows if parameter.has_default or parameter.optional else unit.needs
         edges.setdefault(provider, f"uses its service {parameter.name or label(parameter.type)}")
+        unit.uses.add(provider)
 
 
 def _connect_marks(unit: Unit, index: Index) -> None:
@@ -217,6 +218,16 @@ def _circle(start: Unit, before: Mapping[Unit, set[Unit]]) -> list[Unit]:
     return walked[walked.index(unit) :]
 
 
+def exchange(unit: Unit, instead: Mapping[Unit, Unit]) -> None:
+    """Have a plugin lean on others instead of those that have left."""
+    for edges in (unit.needs, unit.follows):
+        if not instead.keys().isdisjoint(edges):
+            kept = [(instead.get(other, other), why) for other, why in edges.items()]
+            edges.clear()
+            edges.update(kept)
+    unit.uses = {instead.get(other, other) for other in unit.uses}
+
+
 def block(unit: Unit, reason: str) -> None:
     """Note that a plugin cannot boot."""
     unit.state = PluginState.BLOCKED
@@ -243,17 +254,24 @@ def why_down(unit: Unit) -> str:
     return f"{told}: {unit.reason}" if unit.reason else told
 
 
-def dependents(unit: Unit, units: Iterable[Unit]) -> list[Unit]:
+def dependents(unit: Unit, units: Iterable[Unit], *, holders: bool = False) -> list[Unit]:
     """Return who cannot be without a plugin, directly or not, each before those that it needs itself.
 
     Whoever holds a view that a plugin made for it needs that plugin, however it came by the view.
+
+    Args:
+        unit: The plugin.
+        units: All that are ready, in the order of their boots.
+        holders: Those as well who hold a service of it that they could be without.
     """
     everyone = list(units)
     everyone.reverse()
     found: dict[Unit, None] = {}
     seen, path = {unit}, [unit]
     while path:
-        below = next((other for other in everyone if other not in seen and _leans_on(other, path[-1])), None)
+        below = next(
+            (other for other in everyone if other not in seen and _leans_on(other, path[-1], holders=holders)), None
+        )
         if below is None:
             found[path.pop()] = None
         else:
@@ -263,8 +281,8 @@ def dependents(unit: Unit, units: Iterable[Unit]) -> list[Unit]:
     return list(found)
 
 
-def _leans_on(unit: Unit, other: Unit) -> bool:
-    return other in unit.needs or other.owner in unit.owner.lenders
+def _leans_on(unit: Unit, other: Unit, *, holders: bool) -> bool:
+    return other in unit.needs or other.owner in unit.owner.lenders or (holders and other in unit.uses)
 
 
 def leaving(ready: Sequence[Unit]) -> list[Unit]:

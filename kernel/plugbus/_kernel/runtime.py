@@ -5,9 +5,9 @@ Owns the order of these steps; ``plugbus.kernel`` is the face, and each step has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import anyio
 import anyio.lowlevel
@@ -17,36 +17,37 @@ import structlog  # noqa: F401 - a kernel will log, and should not import this i
 from plugbus._background.runner import Runner
 from plugbus._errors.base import close_names
 from plugbus._kernel.assemble import Assembler
-from plugbus._kernel.discovery import source_of
 from plugbus._kernel.fleet import Fleet
 from plugbus._kernel.hooks import Registry
 from plugbus._kernel.loading import load_all_in_threads
 from plugbus._kernel.marking import Marking
 from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import KernelOptions, Preparation, Read, read, required_problems
-from plugbus._kernel.reconfiguring import reconfigure
-from plugbus._kernel.resolve import dependents, leaving
+from plugbus._kernel.resolve import leaving
 from plugbus._kernel.turns import Turns
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes
+from plugbus._permits import MANAGE
 from plugbus.bus import EventBus
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import (
     KernelStartError,
     PluginError,
-    PluginInUseError,
-    PluginLoadError,
     PluginNotFoundError,
 )
-from plugbus.lifecycle import KernelReady, KernelStopping, PluginState, SettingsChanged
+from plugbus.lifecycle import KernelReady, KernelStopping
 from plugbus.log import Logger, log_failure
 from plugbus.manifest import plugin_key
 from plugbus.owner import Owner
+from plugbus.plugins import Plugins
 from plugbus.services import Services
 from plugbus.tasks import TaskHandle, Tasks
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
+
+    from plugbus._kernel.reloading import Reload
+    from plugbus._threads import Threads
 
 __all__ = ("Runtime",)
 
@@ -68,11 +69,14 @@ class Runtime:
         self.required: tuple[str, ...] = options.required
         self.fleet: Fleet | None = None
         self.preparation: Preparation | None = None
+        self.around: Surroundings  # made by start, which reads the configuration
+        self.reloading: Reload | None = None
         self.stopping = False
+        self._left_behind: list[Threads] = []
         self._tasks: TaskGroup | None = None
         self._host_tasks: Tasks | None = None
         self._token: anyio.lowlevel.EventLoopToken | None = None
-        self._turns: Turns  # made by start, because it belongs to one event loop
+        self.turns: Turns  # made by start, because it belongs to one event loop
         self.settings_types = SettingsTypes(self.services, self.unit_of)
         self._provide_own()
 
@@ -82,6 +86,7 @@ class Runtime:
         provide(EventBus, lambda owner: owner.bus, names=("bus", "event_bus"))
         provide(Logger, lambda owner: owner.log, names=("log", "logger"))
         provide(Tasks, lambda owner: owner.tasks, names=("tasks",))
+        provide(Plugins, lambda owner: Plugins(self, owner), permission=MANAGE)
 
     @property
     def tasks(self) -> Tasks:
@@ -106,8 +111,8 @@ class Runtime:
 
     def unit_of(self, owner: Owner) -> Unit | None:
         """Return the plugin that an owner is, if it is one of ours."""
-        unit = self.units.get(plugin_key(owner.id))
-        return unit if unit is not None and unit.owner is owner else None
+        home = owner.home
+        return home if isinstance(home, Unit) else None
 
     def named_units(self) -> list[tuple[str, Unit]]:
         """Return all plugins with their ids; a second one with the id of another has ``#2`` behind it."""
@@ -143,17 +148,17 @@ class Runtime:
             KernelStartError: If the configuration cannot be used, or a required plugin is not ready; everything
                 that had started is rolled back then.
         """
-        self._tasks, self._token, self._turns = tasks, anyio.lowlevel.current_token(), Turns()
+        self._tasks, self._token, self.turns = tasks, anyio.lowlevel.current_token(), Turns()
         found = await anyio.to_thread.run_sync(read, self.options)
         self.required = found.required
-        around = self.surroundings(found)
+        around = self.around = self.surroundings(found)
         self.background.start(tasks, self.services.get(Clock))
         prepare = self.preparation = Preparation(around, self.units, self.settings_types, found.allow)
         limits = self.options
         fleet = self.fleet = Fleet(
             around, Assembler(limits.boot_timeout_seconds, limits.drain_seconds), self.background
         )
-        async with self._turns.wait():
+        async with self.turns.wait():
             units = [prepare.unit(source) for source in found.sources]
             await load_all_in_threads(units, limits.boot_timeout_seconds)
             entered = prepare.enter(units)
@@ -162,14 +167,15 @@ class Runtime:
             prepare.enter(absent)
             for problem in grant_problems(found.permitting, self.units):
                 self.host.log.warning("a grant has no effect", problem=str(problem))
-            await self._boot(entered, starting=True)
+            await self.boot(entered, starting=True)
             self._insist()
         await fleet.announce_ready(tuple(self.units.values()))
         self._insist()
         await fleet.announce(KernelReady(plugins=tuple(unit.id for unit in fleet.ready)))
 
-    async def _boot(self, entered: Sequence[Unit], *, starting: bool = False) -> None:
-        prepare, fleet = self._running()
+    async def boot(self, entered: Sequence[Unit], *, starting: bool = False) -> None:
+        """Boot plugins that were entered; what those registered that do not come to be ready is undone."""
+        prepare, fleet = self.running()
         try:
             ordered = prepare.resolve(entered)
             prepare.insist(ordered, starting=starting)
@@ -196,92 +202,40 @@ class Runtime:
     async def _stop_fleet(self, fleet: Fleet, reason: str, deadline: float) -> None:
         with anyio.CancelScope(deadline=_half_way(deadline)):
             await fleet.announce(KernelStopping(reason=reason))
+        if self.reloading is not None:
+            await self.reloading.hurry(_half_way(deadline) - anyio.current_time())
         await self.background.wait_idle(None, _half_way(deadline) - anyio.current_time())
         for unit in leaving(fleet.ready):
             await fleet.stop(unit, _half_way(deadline) - anyio.current_time())
 
-    async def load(self, spec: object) -> Unit:
-        """Load one more plugin.
+    def known(self, plugin_id: str) -> Unit:
+        """Return a plugin by its id.
 
         Raises:
-            PluginError: If it does not come to be ready.
+            PluginNotFoundError: If there is none.
         """
-        prepare, fleet = self._running()
-        async with self._turns.wait():
-            unit = self._again(spec) or prepare.unit(source_of(spec, "load()"))
-            await load_all_in_threads([unit], self.options.boot_timeout_seconds)
-            known = self.units.get(unit.key)
-            if known is not None and not known.is_up:
-                del self.units[unit.key]
-            elif known is not None:
-                unit.forget()
-                hint = f"unload it first to load it anew: await kernel.unload({known.id!r})."
-                raise PluginLoadError(unit.id, f"it is loaded already, from {known.source.label}", hint)
-            await self._boot(prepare.enter([unit]))
-        try:
-            await fleet.announce_ready([unit])
-        except BaseException:  # cancelled: nobody would ever be told that it is ready
-            with anyio.CancelScope(shield=True):
-                async with self._turns.wait():
-                    await fleet.roll_back(unit, self.options.drain_seconds)
-            raise
-        if not unit.is_up:
-            raise unit.error if isinstance(unit.error, PluginError) else PluginLoadError(unit.id, unit.reason)
-        return unit
-
-    def _again(self, spec: object) -> Unit | None:
-        """Return a plugin that is known and not ready, to try it again."""
-        known = self.units.get(plugin_key(spec)) if isinstance(spec, str) else None
-        if known is None:
-            return None
-        if known.source.disabled:
-            how = f"enable it first (PLUGBUS_ENABLED=+{known.id})"
-            raise PluginLoadError(known.id, f"it is {known.source.disabled}; {how}")
-        return self._running()[0].unit(known.source)
-
-    async def unload(self, plugin_id: str, *, cascade: bool) -> tuple[str, ...]:
-        """Unload a plugin, and those that need it if *cascade* is true; return who left; a failed one is forgotten."""
-        _, fleet = self._running()
-        async with self._turns.wait():
-            unit = self._known(plugin_id)
-            if unit.state is PluginState.FAILED:  # nothing of it runs; the record goes, and what was imported for it
-                del self.units[plugin_key(plugin_id)]
-                unit.forget()
-                return (unit.id,)
-            if not unit.is_up:
-                raise PluginError(unit.id, f"it cannot be unloaded, it is {unit.state}")
-            needing = dependents(unit, fleet.ready)
-            if needing and not cascade:
-                raise PluginInUseError(unit.id, tuple(other.id for other in reversed(needing)))
-            leaving = [*needing, unit]
-            await fleet.unload(leaving, self.options.drain_seconds)
-            return tuple(other.id for other in leaving)
-
-    async def configure(self, plugin_id: str, changes: Mapping[str, Any]) -> tuple[str, ...]:
-        """Change the settings of a plugin that is ready; return the keys that changed."""
-        _, fleet = self._running()
-        async with self._turns.wait():
-            unit = self._known(plugin_id)
-            if not unit.is_up:
-                raise PluginError(unit.id, f"it cannot be configured, it is {unit.state}")
-            keys = await reconfigure(unit, changes, self.settings_types.renew, self.options.boot_timeout_seconds)
-        if keys:
-            await fleet.announce(SettingsChanged(plugin=unit.id, keys=keys))
-        return keys
-
-    def _known(self, plugin_id: str) -> Unit:
         unit = self.units.get(plugin_key(plugin_id))
         if unit is None:
             raise PluginNotFoundError(plugin_id, self.nearest(plugin_id))
         return unit
 
+    def remember_threads(self, units: Iterable[Unit]) -> None:
+        """Go on counting the threads that plugins without a record have left behind."""
+        found = [*self._left_behind, *(unit.owner.threads for unit in units)]
+        self._left_behind = [threads for threads in found if threads.abandoned]
+
     def threads_abandoned(self) -> int:
         """How many threads overran their time and still run."""
         tasks = [unit.tasks_made.statistics() for unit in self.units.values() if unit.tasks_made]
-        owners = [self.host, *(unit.owner for unit in self.units.values())]
-        return sum(owner.threads.abandoned for owner in owners) + sum(found.threads_abandoned for found in tasks)
+        threads = [self.host.threads, *(unit.owner.threads for unit in self.units.values()), *self._left_behind]
+        return sum(found.abandoned for found in threads) + sum(found.threads_abandoned for found in tasks)
 
-    def _running(self) -> tuple[Preparation, Fleet]:
+    def running(self) -> tuple[Preparation, Fleet]:
+        """Return what there is while it runs.
+
+        Raises:
+            PluginError: If it does not.
+        """
         if self.preparation is None or self.fleet is None or self.stopping:
             raise PluginError("host", "the kernel is not running; use `async with kernel`, or kernel.portal()")
         return self.preparation, self.fleet

@@ -47,7 +47,7 @@ class Turns:
             PluginError: From within another turn of this kernel.
         """
         if any(turn.of is self for turn in _turns.get()):
-            what = "a plugin cannot load, unload or configure others while one boots or is configured"
+            what = "a plugin cannot load, unload, reload or configure others while one boots or is changed"
             raise PluginError("host", f"{what}; do it in on_ready, or in a background task")
         async with self._lock:
             turn = _Turn(self)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
+from plugbus._chain.flights import Flights
 from plugbus._kernel.definition import folder_of
 from plugbus._kernel.hiding import Hiding
+from plugbus._kernel.hooks import Seat
 from plugbus._kernel.settings import Draft
 from plugbus._kernel.sources import CONFIGURED, SettingsSource, settings_sources
 from plugbus._kernel.targets import Target, targets_of
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from plugbus._kernel.permitting import Permitting
     from plugbus.bus import EventBus
     from plugbus.manifest import Manifest
+    from plugbus.marks import Found
     from plugbus.services import Services
     from plugbus.tasks import Tasks
 
@@ -74,6 +77,7 @@ class Unit:
         events: Event types that are defined in its package.
         needs: Those it cannot be without, and why.
         follows: Those that boot before it if they can, and why.
+        uses: Those whose services it holds, if they have them for it.
         root: The one on the way to which the trouble began, when it is blocked, and the way.
         body: The plugin object, once it is built.
         parts: What was brought in while it registers; ``None`` once that is over.
@@ -83,12 +87,15 @@ class Unit:
         settings: Its validated settings, if it has a schema for them.
         settings_model: That schema, as it declares it or asked for it.
         sources: Where its settings come from, once it has begun to boot.
+        seat: Its place in the registry of hooks.
+        marks: What is noted on its functions for others to read.
+        replaces: The one that runs in its place yet, while it boots to take over.
     """
 
     __slots__ = (
         "__weakref__", "_bus", "_services", "_tasks", "announced", "body", "boot_seconds", "error", "events", "follows",
-        "id", "loaded", "needs", "owner", "parts", "phase", "reason", "root", "settings", "settings_model",
-        "source", "sources", "state", "steps", "surroundings", "targets",
+        "id", "loaded", "marks", "needs", "owner", "parts", "phase", "reason", "replaces", "root", "seat", "settings",
+        "settings_model", "source", "sources", "state", "steps", "surroundings", "targets", "uses",
     )  # fmt: skip
 
     def __init__(self, source: Source, surroundings: Surroundings) -> None:
@@ -104,6 +111,7 @@ class Unit:
         self.announced = False
         self.needs: dict[Unit, str] = {}
         self.follows: dict[Unit, str] = {}
+        self.uses: set[Unit] = set()
         self.root: tuple[tuple[str, ...], Unit] | None = None
         self.body: Any = None
         self.phase = ""
@@ -114,6 +122,9 @@ class Unit:
         self.steps: dict[Phase, list[Callable[..., Any]]] = {}
         self.parts: list[object] | None = None
         self.surroundings = surroundings
+        self.seat = Seat(surroundings.hooks, self.id)
+        self.marks: Sequence[Found] = ()
+        self.replaces: Unit | None = None
         self._bus: EventBus | None = None
         self._services: Services | None = None
         self._tasks: Tasks | None = None
@@ -196,6 +207,13 @@ class Unit:
             home=self,
             grants=self.surroundings.permitting.for_plugin(self.id),
         )
+        self.owner.flights = Flights()
+        self.seat = Seat(self.surroundings.hooks, self.id)
+
+    def succeed(self, old: Unit) -> None:
+        """Boot beside another one, to take its place later."""
+        self.replaces, self.seat.reserved = old, True
+        self.enlist()
 
     def refuse(self, reason: str, cause: BaseException) -> None:
         """Note that it fails before anything of it was built."""
@@ -262,9 +280,8 @@ class Unit:
 
     def add_hookspecs(self, namespace: object) -> None:
         """Bring in hook specifications; they leave with it."""
-        hooks = self.surroundings.hooks
-        names = hooks.add_specs(namespace, self.id)
-        self.owner.own(lambda: hooks.remove_specs(names), what=f"hook specifications {', '.join(names)}")
+        names = self.seat.specify(namespace)
+        self.owner.own(self.seat.leave, what=f"hook specifications {', '.join(names)}")
 
     def _registering(self, what: str) -> list[object]:
         if self.parts is None:

@@ -15,6 +15,7 @@ from plugbus.services import Registration, Services
 from plugbus.settings import Live
 
 if TYPE_CHECKING:
+    from plugbus._generations import Generations
     from plugbus._kernel.definition import Service
     from plugbus._kernel.unit import Unit
     from plugbus.owner import Owner
@@ -35,6 +36,7 @@ class SettingsTypes:
     def __init__(self, services: Services, unit_of: Callable[[Owner], Unit | None]) -> None:
         self._services = services
         self._unit_of = unit_of
+        self.generations: Generations | None = None
         self._known: dict[type, tuple[tuple[Registration, ...], dict[Unit, None]]] = {}
         self._by_name = services.factory(SettingsTypes, self._own_settings, names=("settings",), scope="plugin")
 
@@ -55,8 +57,9 @@ class SettingsTypes:
         unit, (_, having) = self._unit_of(owner), self._known[model]
         if unit in having:
             return unit
-        if len(having) == 1:
-            return next(iter(having))
+        seen = [other for other in having if self.generations is None or not self.generations.hides(other.owner, owner)]
+        if len(seen) == 1:
+            return seen[0]
         problem = f"several plugins have such settings, and {owner.id!r} is none of them"
         raise ServiceError(model.__qualname__, problem, "ask for something that one of those plugins provides")
 

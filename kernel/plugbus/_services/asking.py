@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import TypeForm
 
@@ -18,6 +18,9 @@ from plugbus._services.units import detached
 from plugbus.errors import PluginGoneError
 from plugbus.owner import Owner
 from plugbus.scope import Scope
+
+if TYPE_CHECKING:
+    from plugbus._generations import Generations
 
 __all__ = ("Asking",)
 
@@ -46,7 +49,7 @@ class Asking:
             >>> services.has(int), services.has(str)
             (True, False)
         """
-        return len(self._container.find(wanted(type_, name))) == 1
+        return len(self._container.find(wanted(type_, name), self._owner)) == 1
 
     def get(self, type_: TypeForm[T], name: str | None = None) -> T:
         """Return a service, building it and what it needs in this thread; this may block while another builds it.
@@ -228,6 +231,10 @@ class Asking:
             False
         """
         return detached()
+
+    def overlap(self, generations: Generations | None) -> None:
+        """Keep the services of new plugins apart from those in whose place they come; ``None`` ends that."""
+        self._container.generations = generations
 
     def _bound(self, call: Callable[..., T], bound: Bound, asker: Owner | None, given: int) -> Callable[..., T]:
         if bound.later:

@@ -25,6 +25,7 @@ from plugbus.errors import PluginGoneError, Problem, ServiceError, WiringError
 from plugbus.owner import Owner
 
 if TYPE_CHECKING:
+    from plugbus._generations import Generations
     from plugbus._services.planning import Fixed
     from plugbus._services.units import Level
 
@@ -50,8 +51,8 @@ class Container:
     """
 
     __slots__ = (
-        "_late", "_lock", "_on_scoping", "_stores", "_view", "_view_type", "clean_up_seconds", "overrides", "registry",
-        "scoping",
+        "_late", "_lock", "_on_scoping", "_stores", "_view", "_view_type", "clean_up_seconds", "generations",
+        "overrides", "registry", "scoping",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class Container:
         self.clean_up_seconds = clean_up_seconds
         self.registry = Registry()
         self.overrides: tuple[Override, ...] = ()
+        self.generations: Generations | None = None
         self._view_type, self._view = view_type, view
         self._stores = Stores()
         self._late: list[Exit] = []  # async clean-up of what was closed by sync code
@@ -100,9 +102,21 @@ class Container:
 
     # -- looking up
 
-    def find(self, parameter: Parameter) -> tuple[Provider, ...]:
-        """Return those that provide it; one that stands in for another, in its place."""
+    def find(
+        self, parameter: Parameter, asker: Owner | None = None, reader: Provider | None = None
+    ) -> tuple[Provider, ...]:
+        """Return those that provide it; one that stands in for another, in its place.
+
+        Args:
+            parameter: What is wanted.
+            asker: For whom it is built.
+            reader: The provider whose factory wants it, if one does.
+        """
         found = self.registry.find_for(parameter)
+        generations = self.generations
+        if generations is not None:
+            whose = reader.owner if reader is not None and reader.owner in generations else asker
+            found = tuple(provider for provider in found if not generations.hides(provider.owner, whose))
         for override in reversed(self.overrides):
             if override.replaces(parameter, found):
                 return (override.provider,)
@@ -198,7 +212,10 @@ class Container:
     def check(self, targets: Iterable[tuple[str, tuple[Parameter, ...], Owner | None, bool]]) -> list[Problem]:
         """Return everything that is wrong with the whole graph, and with callables that are to be filled."""
         planner = Planner(self, dry=True)
-        planner.problems += map(duplicate, self.registry.duplicates())
+        leaving = self.generations.leaving if self.generations else frozenset()
+        for found in self.registry.duplicates():
+            staying = tuple(provider for provider in found if provider.owner not in leaving)
+            planner.problems += [duplicate(staying)] if len(staying) > 1 else []
         for provider in self.registry.providers():
             planner.visit(provider, ANYONE)
         for where, parameters, owner, planner.late in targets:

@@ -79,7 +79,7 @@ def divide(
 def _is_service(container: Container, parameter: Parameter, asker: Owner | None) -> bool:
     if parameter.marked or parameter.named is not None or parameter.type in FACED:
         return True
-    return bool(container.find(parameter)) or container.built_in(parameter, asker) is not ABSENT
+    return bool(container.find(parameter, asker)) or container.built_in(parameter, asker) is not ABSENT
 
 
 def is_data(type_: Any, above: tuple[object, ...] = ()) -> bool:

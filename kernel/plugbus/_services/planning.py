@@ -160,7 +160,7 @@ class Planner:
     def _want(
         self, where: messages.Where, parameter: Parameter, asker: Owner | None, reader: Provider | None
     ) -> Step | Fixed | None:
-        found = self._container.find(parameter)
+        found = self._container.find(parameter, asker, reader)
         if not found and parameter.type in FACED:
             return self._faced(where, parameter, reader)
         seed = self._seed(parameter, found, reader)
