@@ -45,6 +45,7 @@ from plugbus.errors import (
     PluginTimeoutError,
     Problem,
     Refused,
+    ReloadError,
     ServiceError,
     SettingsError,
     StreamOverflowError,
@@ -231,6 +232,11 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         ConfigureError("shop", "on_settings raised OSError: no route"),
         {"plugin": "shop", "left": ()},
         ("'shop': on_settings raised OSError: no route", "old settings are in force again", "the notes say where"),
+    ),
+    (
+        ReloadError("shop", "mail", "on_boot raised OSError: no route"),
+        {"plugin": "shop", "culprit": "mail"},
+        ("'shop'", "'mail', which needs it: on_boot raised OSError: no route", "reload again"),
     ),
     (
         SettingsError("shop", [Problem("max_items", "'x' is no number")]),

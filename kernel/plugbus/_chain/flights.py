@@ -38,7 +38,7 @@ class Flights:
 
     def copy(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return the same callable as an object of its own, which lives as long as a chain or a call has it."""
-        if type(call) is partial:
+        if isinstance(call, partial) and type(call) is partial:
             return partial(self.copy(call.func), *call.args, **call.keywords)
         if isinstance(call, MethodType) and isinstance(call.__func__, FunctionType):
             return MethodType(self.copy(call.__func__), call.__self__)

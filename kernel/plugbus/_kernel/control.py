@@ -56,9 +56,10 @@ class Control:
         runtime = self._runtime
         prepare, fleet = runtime.running()
         async with runtime.turns.wait():
-            if enable and (known := runtime.known(str(spec))).is_up:
-                return known
             if enable:
+                known = runtime.known(str(spec))
+                if known.is_up:
+                    return known
                 prepare.permit(known.key)
             unit = self._again(spec, enable=enable) or prepare.unit(source_of(spec, "load()"))
             await load_all_in_threads([unit], runtime.options.boot_timeout_seconds)

@@ -58,8 +58,8 @@ class SettingsTypes:
         if unit in having:
             return unit
         seen = [other for other in having if self.generations is None or not self.generations.hides(other.owner, owner)]
-        if len(seen) == 1:
-            return seen[0]
+        if len({each.key for each in seen}) == 1:
+            return seen[-1]
         problem = f"several plugins have such settings, and {owner.id!r} is none of them"
         raise ServiceError(model.__qualname__, problem, "ask for something that one of those plugins provides")
 
