@@ -18,8 +18,8 @@ import anyio.to_thread
 from plugbus.errors import PlugbusError, Problem
 from plugbus.kernel import Kernel
 from plugbus.lifecycle import PluginState
+from plugbus.plan import PluginStep
 from plugbus.plugin import Plugin
-from plugbus.plugins import PluginStep
 from plugbus.testing._kernels import KernelFactory, listed
 
 __all__ = ("Conformance", "PluginConformance")

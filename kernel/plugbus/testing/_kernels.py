@@ -13,7 +13,7 @@ from plugbus.lifecycle import PluginState
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from plugbus.plugins import PluginStep
+    from plugbus.plan import PluginStep
 
 __all__ = ("KernelFactory", "listed")
 
