@@ -72,7 +72,7 @@ def divide(
             problems.append(messages.neither(call, parameter, container.registry))
     if problems:
         raise WiringError(problems)
-    scoped = any(provider.scope == "call" for parameter in services for provider in container.find(parameter))
+    scoped = any(provider.scope == "call" for parameter in services for provider in container.find(parameter, asker))
     return Divided(tuple(services), tuple(arguments), scoped)
 
 
