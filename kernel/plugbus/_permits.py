@@ -192,10 +192,14 @@ def _published(cls: type) -> Iterator[str]:
 
 @cache
 def _kernel_types() -> frozenset[type]:
-    """Return the events that the kernel tells: whatever class it exports, but for the bases of everybody's events."""
+    """Return what the kernel tells: whatever class it exports, but for the bases of everybody's events.
+
+    And but for those whose listeners have a say in other plugins' boots and settings, and read their secrets.
+    """
     public = vars(sys.modules["plugbus"])
+    asked = {public["PluginConfiguring"], public["PluginBooting"]}
     exported = (public[name] for name in public["__all__"])
-    return frozenset(value for value in exported if isinstance(value, type) and not is_root(value))
+    return frozenset(value for value in exported if isinstance(value, type) and not is_root(value)) - asked
 
 
 @cache

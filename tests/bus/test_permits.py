@@ -23,6 +23,8 @@ from plugbus import (
     NamedEvent,
     Owner,
     PermissionDeniedError,
+    PluginBooting,
+    PluginConfiguring,
     PluginReady,
     Request,
     event,
@@ -358,6 +360,20 @@ def test_what_the_kernel_tells_everybody_may_hear(target: Any) -> None:
     bus.emit(ListenerFailed("a", "b", "c", 1, OSError()))
 
     assert len(heard) == 1
+
+
+@pytest.mark.parametrize("target", [PluginConfiguring, "plugin.configuring", PluginBooting, "plugin.booting"])
+def test_what_the_kernel_asks_only_those_hear_who_may(target: Any) -> None:
+    """Settings of other plugins may be secret, and whether they boot is nobody's business unless it says so."""
+    assert denied(shop(EventBus(), subscribes=["product.*"]).listen, target, lambda event, next_fn: next_fn(event))[
+        :2
+    ] == (
+        "shop",
+        "subscribe",
+    )
+    shop(EventBus(), subscribes=["plugin.configuring", "plugin.booting"]).listen(
+        target, lambda event, next_fn: next_fn(event)
+    )
 
 
 def test_an_heir_of_a_kernel_event_is_not_the_kernels() -> None:
