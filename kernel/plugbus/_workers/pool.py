@@ -39,10 +39,9 @@ class Pool:
         self._changed = threading.Condition()
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
-        self._pid = os.getpid()
         self._ended = False
         self.users = 0
-        weakref.finalize(self, _kill, self._all, self._pid)  # at the latest when the interpreter ends
+        weakref.finalize(self, _kill, self._all)  # at the latest when the interpreter ends
 
     async def ask(self, request: bytes) -> tuple[bytes, int]:
         """Have a request answered by a worker; a cancelled one ends its worker, and waits until that is gone.
@@ -69,7 +68,6 @@ class Pool:
         with self._changed:
             if self._ended:
                 raise PluginGoneError(self._plugin, "a worker process")
-            self._forget_others()
             while self._idle:
                 worker = self._idle.pop()
                 if worker.alive:
@@ -83,15 +81,6 @@ class Pool:
                 return worker
         worker.end()
         raise PluginGoneError(self._plugin, "a worker process")
-
-    def _forget_others(self) -> None:
-        """Let go of what a fork has copied: two parents of one worker would read each other's answers."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            for worker in self._all:
-                worker.disown()
-            self._idle.clear()
-            self._all.clear()
 
     def give_back(self, worker: Worker) -> None:
         """Keep a worker for the next request, if there may be one."""
@@ -188,8 +177,7 @@ class _Job:
             return self._started
 
 
-def _kill(workers: set[Worker], pid: int) -> None:
-    if pid == os.getpid():
-        for worker in workers:
-            worker.kill()
-            worker.end()
+def _kill(workers: set[Worker]) -> None:
+    for worker in workers:
+        worker.kill()
+        worker.end()

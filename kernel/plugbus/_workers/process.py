@@ -55,7 +55,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, as far as is known."""
+        """Whether it runs, as a child of this process: after a fork it is the parent's alone, and never touched."""
         return self._process.poll() is None
 
     def ask(self, request: bytes) -> bytes:
@@ -89,9 +89,3 @@ class Worker:
         status = self._process.wait()
         self._replies.close()
         return status
-
-    def disown(self) -> None:
-        """Let go of it without touching it, after a fork: it is another process's child."""
-        self._process.returncode = 0  # or its destructor would complain that it still runs
-        for pipe in (self._requests, self._replies):
-            pipe.raw.close()  # type: ignore[attr-defined]  # past the buffer, which a write of the parent may have filled
