@@ -701,11 +701,13 @@ def test_check_knows_that_a_store_or_a_listener_may_give_what_is_required() -> N
     assert fatal(prepare=lambda kernel: kernel.bus.listen(PluginConfiguring, lambda event, next_fn: event)) == [False]
 
 
-@pytest.mark.parametrize("phase", ["__init__", "on_boot", "on_ready", "on_shutdown", "check_health", "task"])
+@pytest.mark.parametrize(
+    "phase", ["__init__", "on_boot", "on_ready", "on_shutdown", "check_health", "task", "observer", "sync observer"]
+)
 async def test_a_secret_that_a_plugin_raises_is_crossed_out(phase: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As a driver does that puts the whole address into its errors; whatever else is said stays."""
 
-    def fail(self: Any, *_: object) -> None:
+    def fail(*_: object) -> None:
         raise ConnectionError(f"no route to postgres://user:{CANARY}@example, max_items=100")
 
     class Connecting(Plugin, id="shop"):
@@ -713,14 +715,25 @@ async def test_a_secret_that_a_plugin_raises_is_crossed_out(phase: str, capsys: 
 
         async def on_boot(self, tasks: Tasks) -> None:
             if phase == "task":
-                await tasks.start(fail, self).wait()
+                await tasks.start(fail).wait()
 
-    if phase != "task":
+        @observes("interception.asynchronous")
+        async def hear(self, event: NamedEvent) -> None:
+            fail()
+
+        @observes("interception.sync")
+        def hear_in_a_thread(self, event: NamedEvent) -> None:
+            fail()
+
+    if phase not in {"task", "observer", "sync observer"}:
         setattr(Connecting, phase, fail)
     told: list[object] = []
     kernel = Kernel(plugins=[Connecting], config={"plugins": {"shop": {"api_key": CANARY}}})
     kernel.bus.observe("plugin.*", lambda event: told.append(event))
     async with kernel:
+        if "observer" in phase:
+            name = "sync" if phase == "sync observer" else "asynchronous"
+            await kernel.bus.aemit_named(f"interception.{name}", None)
         told += [kernel.plugins["shop"], await kernel.health(), kernel.explain(), kernel.check()]
     told += [kernel.plugins["shop"], kernel.plugins["shop"].error, *capsys.readouterr()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio
@@ -31,6 +31,7 @@ from plugbus import (
     PluginNotFoundError,
     PluginTimeoutError,
     ReloadError,
+    Services,
     SettingsChanged,
     SettingsError,
     SettingsStore,
@@ -40,6 +41,7 @@ from plugbus import (
     observes,
     provides,
 )
+from plugbus._kernel.wiring import SettingsTypes
 
 pytestmark = pytest.mark.anyio
 
@@ -314,6 +316,28 @@ async def test_plugins_that_share_a_schema_have_their_own_settings() -> None:
         found = [kernel.plugins[name].instance.live.current.max_items for name in ("shop", "other")]
         assert found == [9, 2]
         assert "several plugins have such settings" in kernel.plugins["nosy"].reason
+
+
+async def test_a_plugin_and_the_one_that_takes_its_place_are_one_plugin() -> None:
+    """While it is reloaded both are there; who asks from outside gets the settings of the newer one."""
+    services = Services()
+    types = SettingsTypes(services, lambda owner: None)
+
+    class Generation:
+        key, definition = "shop", SimpleNamespace(settings_model=Settings)
+
+        def __init__(self, number: int) -> None:
+            self.settings = Settings(max_items=number)
+
+    old, new = Generation(1), Generation(2)
+    types.enter(old)
+    asking = services.view(Owner("asking"))
+    assert asking.get(Settings).max_items == 1
+
+    types.enter(new)
+    types.renew(new)
+
+    assert asking.get(Settings).max_items == 2
 
 
 async def test_live_of_a_plugin_that_left_says_so() -> None:

@@ -91,8 +91,8 @@ class Owner:
     """
 
     __slots__ = (
-        "__weakref__", "_closers", "_home", "_lock", "active", "flights", "folder", "gone", "id", "lenders", "manifest",
-        "package", "permits", "settings_model", "threads",
+        "__weakref__", "_closers", "_home", "_lock", "active", "flights", "folder", "gone", "hide", "id", "lenders",
+        "manifest", "package", "permits", "settings_model", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +111,7 @@ class Owner:
         self.manifest, self.package, self.folder, self.settings_model = manifest, package, folder, settings_model
         self.permits = Permits.of(id, *([] if manifest is None else [manifest]), *grants)
         self.lenders: frozenset[Owner] = frozenset()  # the plugins whose views it holds
+        self.hide: Callable[[str], str] = str  # crosses its secrets out of what is logged of it; the kernel's business
         self._home = home
         self.flights: Flights | None = None  # calls of its subscribers, of those that a kernel may have to wait for
         self.active = False

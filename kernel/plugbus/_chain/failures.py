@@ -18,6 +18,7 @@ from plugbus.event_types import event, event_type
 from plugbus.log import named_logger
 
 if TYPE_CHECKING:
+    from plugbus.owner import Owner
     from plugbus.subscription import Subscription
 
 __all__ = ("Failures", "ListenerFailed")
@@ -30,6 +31,8 @@ class Failing(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def owner(self) -> Owner: ...
     @property
     def plugin(self) -> str: ...
 
@@ -161,12 +164,13 @@ class _Raised:
 def _log(
     message: str, subscription: Failing, event: Any, error: Exception, *, level: str = "error", **facts: object
 ) -> None:
+    hide = subscription.owner.hide
     getattr(named_logger("plugbus"), level)(
         message,
         plugin=subscription.plugin,
         subscriber=subscription.name,
         event_type=event_type(type(event)).name,
-        error="".join(traceback.format_exception_only(error)).strip(),  # works for one that cannot print itself
-        exception="".join(traceback.format_exception(error)),  # without the values of variables, which may be secret
+        error=hide("".join(traceback.format_exception_only(error)).strip()),  # works for one that cannot print itself
+        exception=hide("".join(traceback.format_exception(error))),  # without the values of variables, maybe secret
         **facts,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
@@ -208,6 +209,8 @@ class Unit:
             grants=self.surroundings.permitting.for_plugin(self.id),
         )
         self.owner.flights = Flights()
+        weak = weakref.ref(self)  # whoever keeps an owner keeps no plugin alive
+        self.owner.hide = lambda text: text if (unit := weak()) is None else unit.hide(text)
         self.seat = Seat(self.surroundings.hooks, self.id)
 
     def succeed(self, old: Unit) -> None:
