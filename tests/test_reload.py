@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -370,7 +371,7 @@ async def test_every_kind_of_call_in_flight_is_waited_for(keyed: bool) -> None:
 
 PLUGIN = """
 from pydantic import BaseModel
-from plugbus import Event, Plugin, Manifest, answers, observes, Request
+from plugbus import Event, Plugin, Manifest, answers, hookimpl, observes, Request
 from tests.test_reload import Ask, Tick
 
 class Mine(Event, name="reload.mine"):
@@ -449,6 +450,7 @@ BROKEN = {
     "version": (text(2, 'id="shop", version="2.0"'), "requires shop<2, and shop is 2.0"),
     "settings": (text(2, settings="size: int"), "size"),
     "wiring": (text(2).replace("def __init__(self, settings)", "def __init__(self, settings, nobody)"), "nobody"),
+    "hook": (text(2) + "\n    @hookimpl\n    def plugbus_shutdown(self, nonsense): ...\n", "pluggy refuses it"),
     "subscription": (text(2).replace("request: Ask", "request: Tick"), "Tick"),
 }
 
@@ -748,3 +750,107 @@ async def test_a_module_registers_again(tmp_path: Path) -> None:
 
         assert seen == ["1", "2"]
         assert kernel.services.get(int, "generation") == 2
+
+
+@pytest.mark.may_block("the test writes small files")
+async def test_a_new_version_may_require_what_booted_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is last in the order of boots then, and so the first to leave."""
+
+    class Late(Plugin, id="late"): ...
+
+    file, arguments = make(tmp_path, "name", monkeypatch)
+    file.write_text(text(1))
+    arguments["plugins"] = [*arguments["plugins"], Late]
+    async with Kernel(**arguments) as kernel:
+        assert [step.id for step in kernel.explain().plugins] == ["shop", "late"]
+        file.write_text(text(2, 'id="shop", requires=["late"]'))
+        await kernel.reload("shop")
+
+        assert [step.id for step in kernel.explain().plugins] == ["late", "shop"]
+        assert await kernel.unload("late", cascade=True) == ("shop", "late")
+
+
+async def test_what_came_onto_the_bus_meanwhile_may_stop_it() -> None:
+    """A handler of somebody else's for what the new one was to answer: the new one goes, both others stay."""
+
+    class Second(Request[str], name="reload.second"): ...
+
+    class Shop(Base, id="shop"):
+        async def on_boot(self, bus: EventBus) -> None:
+            if self.generation == 2:
+                bus.answer(Second, lambda request: "the plugin's")
+                kernel.bus.answer(Second, lambda request: "the host's", run_in="caller")
+
+    kernel = Kernel(plugins=[Shop])
+    async with kernel:
+        with pytest.raises(ReloadError, match=r"reload\.second"):
+            await kernel.reload("shop")
+
+        assert await kernel.bus.acall(Second()) == "the host's"
+        assert await kernel.bus.acall(Ask()) == 1
+        assert kernel.pm.get_plugin("shop") is kernel.plugins["shop"].instance
+
+
+async def test_marks_that_cannot_be_read_again_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """The reload has failed by then; the old one runs on without them, and nobody else is harmed."""
+
+    class Jobs(Plugin, id="jobs"):
+        full = False
+
+        @reads(JobMark)
+        async def attach(self, found) -> Callable[[], object]:
+            if self.full:
+                raise OSError("no room")
+
+            def close() -> None:
+                type(self).full = True
+                raise OSError("cannot close")
+
+            return close
+
+    class Shop(Base, id="shop"):
+        @mark(JobMark(name="sweep"))
+        async def sweep(self) -> int:
+            return self.generation
+
+    async with Kernel(plugins=[Jobs, Shop]) as kernel:
+        with pytest.raises(ReloadError, match="no room"):
+            await kernel.reload("shop")
+        await kernel.bus.aemit(Tick(number=1))
+
+        assert Shop.heard == [(1, 1)]
+        told = capsys.readouterr().out
+        assert "undoing what a reader made of a mark failed" in told
+        assert "its marks could not be read again" in told
+
+
+async def test_whatever_can_be_called_changes_over() -> None:
+    """Built-in functions, partials, and those whose services are of a unit of work."""
+    heard: list[Tick] = []
+
+    class Shop(Base, id="shop"):
+        @provides(scope="call")
+        def catalog(self) -> Catalog:
+            return Catalog(self.generation)
+
+        async def on_boot(self, bus: EventBus) -> None:
+            bus.observe(Tick, heard.append, run_in="caller")
+            bus.observe(Tick, partial(self.told, "x"))
+
+        async def told(self, prefix: str, event: Tick) -> None:
+            self.note(prefix)
+
+        @listens(Tick)
+        async def wrap(self, event: Tick, next_fn: NextFn[Tick], catalog: Catalog) -> Tick:
+            self.note(f"unit of {catalog.number}")
+            return await next_fn(event)
+
+    with fail_after(5):
+        async with Kernel(plugins=[Shop]) as kernel:
+            await kernel.bus.aemit(Tick(number=1))
+            await kernel.reload("shop")
+            Shop.steps.clear()
+            await kernel.bus.aemit(Tick(number=2))
+
+    assert [event.number for event in heard] == [1, 2]
+    assert Shop.steps[:2] == ["unit of 2 2", "x 2"]
