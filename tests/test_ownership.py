@@ -6,6 +6,7 @@ import gc
 import inspect
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -206,7 +207,7 @@ class Folder(Plugin, id={name!r}):
         limit: int = 3
 
     def __init__(self, settings: Settings, bus, log, tasks) -> None:
-        self.bus = bus
+        self.bus, self.live = bus, settings
         tasks.start(self.work)
 
     async def work(self):
@@ -239,6 +240,22 @@ async def test_modules_of_a_folder_plugin_leave_sys_modules(tmp_path: Path) -> N
         assert (await kernel.load("one")).state == "ready"
 
     assert not any(name.startswith("plugbus_plugin_") for name in sys.modules)
+
+
+async def test_the_settings_class_of_a_folder_plugin_is_freed(tmp_path: Path) -> None:
+    """No cache of Python's keeps it, with all it refers to, for a plugin that asks for ``Live[Settings]`` either."""
+    folder = anyio.Path(tmp_path / "one")
+    await folder.mkdir()
+    text = FOLDER_PLUGIN.format(name="one").replace("settings: Settings, bus", "settings: Live[Settings], bus")
+    await (folder / "plugin.py").write_text("from plugbus import Live" + text)
+
+    async with Kernel(plugin_dirs=[tmp_path], enabled=["one"]) as kernel:
+        freed = weakref.ref(type(kernel.plugins["one"].instance.live.current))
+        await kernel.unload("one")
+        await kernel.load("one")  # its record goes by the newest
+        await census()
+
+        assert freed() is None
 
 
 async def flush_timers() -> None:

@@ -6,6 +6,7 @@ Owns the two public types; where settings come from and how they change is in ``
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import GenericAlias
 from typing import Any, Generic, Protocol, TypeVar, final
 
 __all__ = ("Live", "SettingsStore")
@@ -44,6 +45,10 @@ class Live(Generic[S]):
 
     def __init__(self, read: Callable[[], S]) -> None:
         self._read = read
+
+    def __class_getitem__(cls, model: Any, /) -> GenericAlias:
+        # Not Generic's: its cache would keep the classes of the last 128 plugins that left, and their modules.
+        return GenericAlias(cls, model)
 
     @property
     def current(self) -> S:
