@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -854,3 +856,21 @@ async def test_whatever_can_be_called_changes_over() -> None:
 
     assert [event.number for event in heard] == [1, 2]
     assert Shop.steps[:2] == ["unit of 2 2", "x 2"]
+
+
+async def test_who_keeps_a_record_keeps_no_plugin_alive() -> None:
+    """Neither of the one that was reloaded, nor of one that was unloaded."""
+
+    class Shop(Base, id="shop"):
+        @mark(JobMark(name="sweep"))
+        async def sweep(self) -> None: ...
+
+    async with Kernel(plugins=[Shop]) as kernel:
+        record = kernel.plugins["shop"]
+        alive = [weakref.ref(record.instance)]
+        alive.append(weakref.ref((await kernel.reload("shop")).instance))
+        await kernel.unload("shop")
+        gc.collect()
+
+        assert [found() for found in alive] == [None, None]
+        assert record.state == kernel.plugins["shop"].state == "stopped"

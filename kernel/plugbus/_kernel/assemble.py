@@ -224,6 +224,8 @@ class Assembler:
             failures += await unit.owner.aclose(self._close_seconds if seconds is None else seconds)
         unit.body = unit.settings = unit.parts = None
         unit.steps.clear()
+        unit.marks = ()
+        unit.seat.give_up()
         unit.forget()
         return failures
 

@@ -209,6 +209,11 @@ class Seat:
             self._hooks.remove_specs(names)
             names.clear()
 
+    def give_up(self) -> None:
+        """Get up for good: whoever keeps the seat keeps no plugin alive."""
+        self.leave()
+        self._body, self._specs = None, []
+
 
 def hookspec_problems(pm: Registry) -> Iterator[Problem]:
     """Find implementations of hooks that nobody has specified; the plugin that specifies them may not be there."""
