@@ -67,25 +67,31 @@ class Source:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 yield node.module, node.lineno
 
-    def functions(self) -> Iterator[Function]:
-        """Every function, without its docstring, its comments and the functions inside it."""
+    @cached_property
+    def code(self) -> set[int]:
+        """The lines with code on them: no comments, no docstrings."""
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
-        code = {
+        lines = {
             line
             for token in tokens
             if token.type not in _NO_CODE
             for line in range(token.start[0], token.end[0] + 1)
         }  # fmt: skip
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        return lines.difference(*(_docstring(node) for node in ast.walk(self.tree) if isinstance(node, documented)))
+
+    def functions(self) -> Iterator[Function]:
+        """Every function, without its docstring, its comments and the functions inside it."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                own = _lines(node) & code
+                own = _lines(node) & self.code
                 own -= {
                     line
                     for inner in ast.walk(node)
                     if inner is not node and _is_function(inner)
                     for line in _lines(inner)
                 }
-                yield Function(f"{self.module}.{node.name}:{node.lineno}", len(own - _docstring(node)))
+                yield Function(f"{self.module}.{node.name}:{node.lineno}", len(own))
 
 
 def sources(package: str) -> list[Source]:
@@ -107,8 +113,8 @@ def _lines(node: ast.AST) -> set[int]:
     return set(range(node.lineno, node.end_lineno + 1))
 
 
-def _docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[int]:
-    first = node.body[0]
+def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> set[int]:
+    first = node.body[0] if node.body else None
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         return _lines(first)
     return set()

@@ -32,6 +32,7 @@ OUTSIDE = {
     "inprocess": set[str](),
     "queue": {"aio_pika", "asyncpg", "nats", "redis"},
 }
+MAX_KERNEL_LINES = 15_000  # of code: docs/adr/0019-the-kernel-is-larger-than-aimed-at.md
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 30  # of code, for 9 in 10 functions ...
 MAX_LONG_FUNCTION_LINES = 60  # ... and for the rest
@@ -148,3 +149,8 @@ def test_functions_are_short(package: str) -> None:
 
     assert [(f.where, f.lines) for f in functions if f.lines > MAX_LONG_FUNCTION_LINES] == []
     assert not functions or mean(function.lines < MAX_FUNCTION_LINES for function in functions) >= 0.9
+
+
+def test_the_kernel_grows_by_decision_only() -> None:
+    """More lines of code than these need a reason: docs/adr/0019-the-kernel-is-larger-than-aimed-at.md."""
+    assert 0 < sum(len(source.code) for source in sources("plugbus")) <= MAX_KERNEL_LINES
