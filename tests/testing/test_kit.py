@@ -205,6 +205,24 @@ async def test_a_plugin_that_does_not_boot_fails_the_test(kernel_factory: Kernel
         assert kernel.plugins["broken"].state is PluginState.FAILED
 
 
+@pytest.fixture
+def filed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Name a plugin whose manifest is a file beside it."""
+    folder = tmp_path / "kit_filed"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from plugbus import Plugin\nclass Filed(Plugin):\n    pass\n")
+    (folder / "manifest.toml").write_text('id = "filed"\nversion = "1.0.0"\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "kit_filed", raising=False)
+    return "kit_filed:Filed"
+
+
+async def test_a_kernel_is_made_without_opening_a_file(kernel_factory: KernelFactory, filed: str) -> None:
+    """On the loop of a test, where a blocking call fails it: manifests are read at the start, in a thread."""
+    async with kernel_factory(filed) as kernel:
+        assert kernel.plugins["filed"].state is PluginState.READY
+
+
 async def test_overrides_end_with_the_factory() -> None:
     """What was built with a fake is cleaned up with it."""
     events = []

@@ -35,7 +35,7 @@ from plugbus.errors import (
     PluginError,
     PluginNotFoundError,
 )
-from plugbus.lifecycle import KernelReady, KernelStopping
+from plugbus.lifecycle import KernelReady, KernelStopping, PluginState
 from plugbus.log import Logger, log_failure
 from plugbus.manifest import plugin_key
 from plugbus.owner import Owner
@@ -67,6 +67,7 @@ class Runtime:
         self.marking = Marking()
         self.units: dict[str, Unit] = {}
         self.required: tuple[str, ...] = options.required
+        self.requires_all = False  # for tests, who want each plugin that they name
         self.fleet: Fleet | None = None
         self.preparation: Preparation | None = None
         self.around: Surroundings  # made by start, which reads the configuration
@@ -165,6 +166,8 @@ class Runtime:
             absent = prepare.absent()
             await load_all_in_threads(absent, limits.boot_timeout_seconds)
             prepare.enter(absent)
+            if self.requires_all:
+                self.required = tuple(unit.id for unit in units if unit.state is not PluginState.DISABLED)
             for problem in grant_problems(found.permitting, self.units):
                 self.host.log.warning("a grant has no effect", problem=str(problem))
             await self.boot(entered, starting=True)

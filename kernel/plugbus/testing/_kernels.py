@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self, final
 
 from plugbus.clock import Clock
 from plugbus.kernel import Kernel
-from plugbus.lifecycle import PluginState
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from plugbus.plan import PluginStep
 
-__all__ = ("KernelFactory", "listed")
+__all__ = ("KernelFactory",)
 
 
 @final
@@ -67,9 +65,9 @@ class KernelFactory:
             KernelStartError: When it is started, if a plugin does not boot.
         """
         options.setdefault("checked", True)
-        if "required" not in options:
-            options["required"] = [record.id for record in listed(plugins, **options)]
         kernel = Kernel(plugins, **options)
+        if "required" not in options:
+            kernel._runtime.requires_all = True  # noqa: SLF001 - the test kit belongs to the kernel
         if clock is not None:
             kernel.services.value(Clock, clock, names=("clock",))
         for type_, replacement in (overrides or {}).items():
@@ -87,8 +85,3 @@ class KernelFactory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def listed(plugins: Sequence[object], **options: Any) -> list[PluginStep]:
-    """Return what a kernel takes these plugins for, without booting them; those that are not enabled are left out."""
-    return [step for step in Kernel(plugins, **options).explain().plugins if step.state is not PluginState.DISABLED]
