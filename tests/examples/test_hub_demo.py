@@ -6,13 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import demo
 import pytest
+import structlog
 
 needs_real = pytest.mark.skipif(not demo.REAL.exists(), reason="the real deliveries are not on this machine")
 SCRIPT = Path(demo.__file__)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def test_the_plugin_table_says_why_one_does_not_run(run) -> None:
 
     assert "mirror.invalid:443 does not answer" in line_of(out, "mirror ")
     assert " failed " in line_of(out, "mirror ")
-    for plugin in ("audit", "digest", "guard", "intake", "legacy", "notify", "stats"):
+    for plugin in ("audit", "digest", "guard", "intake", "journal", "legacy", "notify", "stats", "templates"):
         assert " ready " in next(line for line in out.splitlines() if line.startswith(f"{plugin} "))
 
 
@@ -65,8 +73,31 @@ def test_one_chain_is_explained(run) -> None:
     _, out, _ = run("--input", demo.SAMPLE)
     chain = out.partition("one chain, explained:")[2].partition("progress")[0]
 
-    assert all(plugin in chain for plugin in ("audit", "guard", "stats", "digest", "notify", "legacy"))
+    assert all(plugin in chain for plugin in ("audit", "guard", "journal", "stats", "digest", "notify", "legacy"))
     assert "mirror" not in chain
+
+
+def test_what_is_new_while_it_runs_is_shown(run) -> None:
+    """A setting changes and back, a plugin is replaced, and a line of the log tells the line of the input."""
+    _, out, _ = run("--input", demo.SAMPLE)
+    shown = out.partition("while it runs\n")[2].partition("\n\n")[0].splitlines()
+
+    assert [line.partition(" ")[0] for line in shown] == ["settings", "", "", "", "reload", "log"]
+    assert [" is vetoed, " in line for line in shown] == [False, True, False, False, False, False]
+    assert "rules.0.rpeo" in shown[2]
+    assert "digest is ready as another object" in shown[4]
+    assert "correlation_id=sample.jsonl:" in shown[5]
+
+
+def test_the_new_plugins_report(run) -> None:
+    """Background work, words and transactions are counted, and each of them adds up."""
+    _, out, _ = run("--input", demo.SAMPLE)
+
+    assert "journal     23 deliveries committed with 23 events, 3 rolled back" in out
+    words = "issues.opened by journal, pull_request by legacy, release.published by stats"
+    assert line_of(out, "templates   ").endswith(words)
+    told = [int(word) for word in line_of(out, "notify      ").replace(";", "").split() if word.isdigit()]
+    assert told[0] == sum(told[1:6]) == 7
 
 
 def test_a_run_can_be_repeated(run) -> None:
@@ -75,7 +106,7 @@ def test_a_run_can_be_repeated(run) -> None:
     def facts() -> list[str]:
         _, out, _ = run("--input", demo.SAMPLE, "--seed", "3")
         report = out.partition("progress  25 %")[2].splitlines()
-        return [line for line in report if not line.startswith(("emit ", "notify "))]
+        return [line for line in report if not line.startswith(("emit ", "notify ", "templates ", "log ", "reload "))]
 
     assert facts() == facts()
 

@@ -7,7 +7,7 @@ import sys
 
 import anyio
 import pytest
-from hub_events import AuditBook, ChatDownError, DigestReport, Feed, NotifyReport, StatsTable
+from hub_events import AuditBook, ChatDownError, DigestReport, Feed, JournalReport, NotifyReport, StatsTable
 from hub_host.chat import FakeChat
 from hub_host.ledger import Ledger, percentile
 from hub_host.progress import PlainProgress, progress_for
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import virtual_time
 
-NOBODY = Answers(audit=None, stats=None, digest=None, notify=None, feed=None)
+NOBODY = Answers()
 
 
 async def outcomes(seed: int) -> list[str]:
@@ -72,13 +72,20 @@ def test_a_ledger_balances_when_each_delivery_ended() -> None:
         ({"stats": StatsTable(by_name={"github.push": 3}, watched={})}, ["3 were counted"]),
         ({"digest": DigestReport(fingerprinted=1, twins=())}, ["1 were fingerprinted"]),
         ({"feed": Feed(lines=(), written=0)}, ["0 are in the feed"]),
-        ({"notify": NotifyReport(asked=2, sent=1, retried=0, failed=0, timed_out=0, skipped=0)}, ["1 notifications"]),
+        (
+            {"notify": NotifyReport(asked=2, sent=1, retried=0, failed=0, timed_out=0, skipped=0, left_over=0)},
+            ["1 notifications"],
+        ),
+        (
+            {"journal": JournalReport(deliveries=1, events=3, rolled_back=1)},
+            ["1 deliveries", "3 events", "1 were rolled"],
+        ),
     ],
 )
 def test_a_book_that_differs_from_the_ledger_shows(change, told) -> None:
     """The run is not accounted for, though the ledger itself balances."""
     ledger = Ledger(read=2, typed=2)
-    answers = Answers(**{"audit": None, "stats": None, "digest": None, "notify": None, "feed": None, **change})
+    answers = Answers(**change)
 
     found = differences(ledger, answers)
 

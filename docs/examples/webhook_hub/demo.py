@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import structlog
@@ -23,8 +24,12 @@ from hub_host.ledger import Ledger
 from hub_host.progress import progress_for
 from hub_host.reading import InputError, check_inputs, total_bytes
 from hub_host.report import ask, differences, plugin_table, summary
+from hub_host.showing import at_run_time
 
 from plugbus import Kernel, KernelStartError
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE / "sample.jsonl"
@@ -40,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     options = _options(arguments)
     paths = options.input or [path for path in (SAMPLE, REAL) if path.exists()]
-    _log_to_stderr(verbose=options.verbose)
+    log = Log(verbose=options.verbose)
     try:
         check_inputs(paths)
-        return anyio.run(_run, paths, options.seed)
+        return anyio.run(_run, paths, options.seed, log)
     except InputError as error:
         print(f"demo: cannot read the input\n{error}", file=sys.stderr)
         return 2
@@ -77,16 +82,32 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
-    """Show the log only if asked for: the chat fails on purpose, and the report counts it."""
-    level = logging.INFO if verbose else logging.CRITICAL
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-    )
+class Log:
+    """Shows the log only if asked for: the chat fails on purpose, and the report counts it. Keeps one line anyhow.
+
+    Args:
+        verbose: Whether to show it, on standard error.
+    """
+
+    def __init__(self, *, verbose: bool) -> None:
+        self.line = ""
+        self._verbose = verbose
+        structlog.configure(
+            processors=[self._keep, *structlog.get_config()["processors"]],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        )
+
+    def _keep(self, _: object, level: str, facts: EventDict) -> EventDict:
+        if not self.line and "correlation_id" in facts:
+            told = ", ".join(f"{key}={value}" for key, value in facts.items() if key not in {"event", "exception"})
+            self.line = f"{level}: {facts['event']} ({told})"
+        if not self._verbose:
+            raise structlog.DropEvent
+        return facts
 
 
-async def _run(paths: Sequence[Path], seed: int) -> int:
+async def _run(paths: Sequence[Path], seed: int, log: Log) -> int:
     ledger, tell = Ledger(), Complaints()
     async with make_kernel(seed) as kernel:
         print(*plugin_table(kernel.plugins.values()), sep="\n")
@@ -95,7 +116,8 @@ async def _run(paths: Sequence[Path], seed: int) -> int:
             with progress_for(total_bytes(paths)) as progress:
                 unreadable = await deliver_all(kernel.bus, paths, ledger, progress, tell)
         answers = await ask(kernel.bus)
-    print(*tell.rest(), "", *summary(ledger, answers), sep="\n")
+        print(*tell.rest(), "\nwhile it runs", *[line async for line in at_run_time(kernel)], sep="\n")
+    print(f"log         {log.line}", "", *summary(ledger, answers), sep="\n")
     if unreadable:
         raise InputError("\n".join(unreadable))
     return 0 if ledger.balanced and not differences(ledger, answers) else 1

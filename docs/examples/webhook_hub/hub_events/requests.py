@@ -12,17 +12,21 @@ __all__ = (
     "AskAudit",
     "AskDigest",
     "AskFeed",
+    "AskJournal",
     "AskNotify",
     "AskStats",
+    "AskTemplates",
     "AuditBook",
     "Chat",
     "ChatDownError",
     "Deliver",
     "DigestReport",
     "Feed",
+    "JournalReport",
     "NotifyReport",
     "Receipt",
     "StatsTable",
+    "TemplatesReport",
     "Twins",
 )
 
@@ -36,7 +40,6 @@ class Receipt(_Answer):
 
     name: str
     typed: bool
-    emit_seconds: float
 
 
 class Deliver(Request[Receipt], name="hub.deliver"):
@@ -93,7 +96,7 @@ class AskDigest(Request[DigestReport], name="hub.digest.report"):
 
 
 class NotifyReport(_Answer):
-    """How the notifications went: asked = sent + failed + timed_out + skipped."""
+    """How the notifications went: asked = sent + failed + timed_out + skipped + left_over."""
 
     asked: int
     sent: int
@@ -101,10 +104,34 @@ class NotifyReport(_Answer):
     failed: int
     timed_out: int
     skipped: int
+    left_over: int
 
 
 class AskNotify(Request[NotifyReport], name="hub.notify.report"):
     """Read how the notifications went."""
+
+
+class TemplatesReport(_Answer):
+    """Which plugin has the words for which messages, and how many were put into words."""
+
+    owners: dict[str, str]
+    rendered: int
+
+
+class AskTemplates(Request[TemplatesReport], name="hub.templates.report"):
+    """Read what templates there are."""
+
+
+class JournalReport(_Answer):
+    """The deliveries whose transactions were committed, and how many were rolled back."""
+
+    deliveries: int
+    events: int
+    rolled_back: int
+
+
+class AskJournal(Request[JournalReport], name="hub.journal.report"):
+    """Read how much is in the journal."""
 
 
 class Feed(_Answer):

@@ -19,7 +19,8 @@ class Ledger:
         refused: Refused in any other way, as by the intake.
         malformed: No JSON object.
         failed: Lost to an error in a subscriber, which was reported.
-        emit_seconds: How long each emit took that went through, in seconds.
+        emit_seconds: How long each delivery took that went through, in seconds: from the request to the last observer
+            that is not in the background.
     """
 
     read: int = 0

@@ -48,6 +48,11 @@ class Line:
         """The place as editors and compilers write it."""
         return f"{self.path}:{self.number}"
 
+    @property
+    def label(self) -> str:
+        """The place in short, as logs show it."""
+        return f"{self.path.name}:{self.number}"
+
 
 def check_inputs(paths: Iterable[Path]) -> None:
     """Look at every input before anything is started.

@@ -10,13 +10,17 @@ from hub_events import (
     AskAudit,
     AskDigest,
     AskFeed,
+    AskJournal,
     AskNotify,
     AskStats,
+    AskTemplates,
     AuditBook,
     DigestReport,
     Feed,
+    JournalReport,
     NotifyReport,
     StatsTable,
+    TemplatesReport,
 )
 
 from hub_host.ledger import Ledger, percentile
@@ -33,11 +37,13 @@ _SHOWN = 3  # of a list that may be long
 class Answers:
     """What the plugins said about the run; None from those that are not there."""
 
-    audit: AuditBook | None
-    stats: StatsTable | None
-    digest: DigestReport | None
-    notify: NotifyReport | None
-    feed: Feed | None
+    audit: AuditBook | None = None
+    stats: StatsTable | None = None
+    digest: DigestReport | None = None
+    notify: NotifyReport | None = None
+    templates: TemplatesReport | None = None
+    journal: JournalReport | None = None
+    feed: Feed | None = None
 
 
 async def ask(bus: EventBus) -> Answers:
@@ -50,8 +56,10 @@ async def ask(bus: EventBus) -> Answers:
     stats = await _answer(bus, AskStats())
     digest = await _answer(bus, AskDigest())
     notify = await _answer(bus, AskNotify())
+    templates = await _answer(bus, AskTemplates())
+    journal = await _answer(bus, AskJournal())
     feed = await _answer(bus, AskFeed())
-    return Answers(audit, stats, digest, notify, feed)
+    return Answers(audit, stats, digest, notify, templates, journal, feed)
 
 
 async def _answer(bus: EventBus, request: Request[R]) -> R | None:
@@ -149,8 +157,17 @@ def _reports(answers: Answers) -> Iterator[str]:
         )
     if (chat := answers.notify) is not None:
         yield (
-            f"notify      {chat.asked} to send: {chat.sent} sent, {chat.failed} failed, {chat.timed_out} timed out,"
-            f" {chat.skipped} skipped by the breaker; {chat.retried} retried"
+            f"notify      {chat.asked} in the background = {chat.sent} delivered + {chat.failed} failed +"
+            f" {chat.timed_out} timed out + {chat.skipped} held back by the breaker + {chat.left_over} left over;"
+            f" {chat.retried} retried"
+        )
+    if (book := answers.templates) is not None:
+        words = ", ".join(f"{name} by {owner}" for name, owner in book.owners.items())
+        yield f"templates   {book.rendered} times a message was put into words; {words or 'no plugin has any'}"
+    if (journal := answers.journal) is not None:
+        yield (
+            f"journal     {journal.deliveries} deliveries committed with {journal.events} events,"
+            f" {journal.rolled_back} rolled back"
         )
     if (digest := answers.digest) is not None:
         yield f"digest      {digest.fingerprinted} fingerprinted, {len(digest.twins)} nearly the same as one before"
@@ -178,6 +195,10 @@ def differences(ledger: Ledger, answers: Answers) -> list[str]:
     if (feed := answers.feed) is not None:
         found.append(("are in the feed", feed.written, ledger.emitted))
     if (chat := answers.notify) is not None:
-        ended = chat.sent + chat.failed + chat.timed_out + chat.skipped
+        ended = chat.sent + chat.failed + chat.timed_out + chat.skipped + chat.left_over
         found.append(("notifications ended", ended, chat.asked))
+    if (journal := answers.journal) is not None:
+        found.append(("deliveries are in the journal", journal.deliveries, ledger.emitted))
+        found.append(("events are in the journal", journal.events, ledger.emitted))
+        found.append(("were rolled back", journal.rolled_back, ledger.vetoed + ledger.refused + ledger.failed))
     return [f"{count} {what}, {expected} were to" for what, count, expected in found if count != expected]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import ClassVar
 
 import pytest
 from hub_events import EVENT_TYPES, AskDigest, DigestReport
@@ -12,6 +13,7 @@ from plugins.digest import Digest
 from plugins.digest.simhash import BITS, fingerprint, texts
 
 from plugbus import Kernel, NamedEvent
+from plugbus.testing import PluginConformance
 
 pytestmark = pytest.mark.anyio
 
@@ -92,3 +94,10 @@ def test_deep_data_is_no_problem() -> None:
     assert list(texts(deep)) == ["bottom"]
     while isinstance(deep, list):  # or freeing it would
         deep = deep.pop()
+
+
+class TestDigestConforms(PluginConformance):
+    """It boots alone, leaves no trace, keeps to its manifest, and survives what it needs."""
+
+    plugin = Digest
+    needs: ClassVar = ["plugins.intake:Intake"]

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from hub_events import actor_of, repo_of, wire_name
 from pydantic import BaseModel, ConfigDict
 
-from plugbus import AsyncNextFn, Event, Plugin, Veto, listens
+from plugbus import AsyncNextFn, Event, Live, Plugin, Veto, listens
 
 __all__ = ("Guard", "Rule")
 
@@ -37,7 +37,7 @@ class Guard(Plugin):
     """Vetoes an event with the reason of the first rule that forbids it.
 
     Args:
-        settings: The rules.
+        settings: The rules, as they are at each moment: the operator may change them while the hub runs.
     """
 
     class Settings(BaseModel):
@@ -47,13 +47,13 @@ class Guard(Plugin):
 
         rules: tuple[Rule, ...] = ()
 
-    def __init__(self, settings: Settings) -> None:
-        self._rules = settings.rules
+    def __init__(self, settings: Live[Settings]) -> None:
+        self._settings = settings
 
     @listens("github.**", priority=10, after=["audit"])
     async def check(self, event: Event, next_fn: AsyncNextFn[Event]) -> Event:
         """Pass the event on, unless a rule forbids it."""
-        for rule in self._rules:
+        for rule in self._settings.current.rules:
             if rule.forbids(event):
                 raise Veto(rule.reason)
         return await next_fn(event)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import pytest
 from hub_events import Deliver, Issues
 from plugins.intake import Intake
 from plugins.intake.judging import event_name
 
-from plugbus import Event, Invalid, Kernel, NamedEvent, Veto
+from plugbus import Event, Invalid, NamedEvent, Veto
+from plugbus.testing import KernelFactory, PluginConformance, capture
 
 pytestmark = pytest.mark.anyio
 
@@ -17,20 +16,13 @@ REPO = {"repository": {"full_name": "acme/rocket"}, "sender": {"login": "mira-ok
 OPENED = {**REPO, "action": "opened", "issue": {"number": 1, "title": "Valve leaks"}}
 
 
-@asynccontextmanager
-async def intake():
-    async with Kernel(plugins=[Intake]) as kernel:
-        heard: list[Event] = []
-        kernel.bus.observe("github.**", heard.append, run_in="caller")
-        yield kernel.bus, heard
-
-
-async def test_a_delivery_becomes_the_typed_event_of_its_kind_and_action() -> None:
+async def test_a_delivery_becomes_the_typed_event_of_its_kind_and_action(kernel_factory: KernelFactory) -> None:
     """It is named github.<kind>.<action>, and its key is the repository."""
-    async with intake() as (bus, heard):
-        receipt = await bus.acall(Deliver(event="issues", payload=OPENED))
+    async with kernel_factory(Intake) as kernel:
+        with capture(kernel.bus, "github.**") as heard:
+            receipt = await kernel.bus.acall(Deliver(event="issues", payload=OPENED))
 
-    assert (receipt.name, receipt.typed, receipt.emit_seconds >= 0) == ("github.issues.opened", True, True)
+    assert (receipt.name, receipt.typed) == ("github.issues.opened", True)
     (event,) = heard
     assert isinstance(event, Issues)
     assert (event.repo, event.actor, event.number, event.title) == ("acme/rocket", "mira-okon", 1, "Valve leaks")
@@ -46,10 +38,11 @@ async def test_a_delivery_becomes_the_typed_event_of_its_kind_and_action() -> No
         ("odd", {"action": {"not": "text"}}, "github.odd"),
     ],
 )
-async def test_an_unknown_kind_is_carried_whole(kind, payload, name) -> None:
+async def test_an_unknown_kind_is_carried_whole(kernel_factory: KernelFactory, kind, payload, name) -> None:
     """A kind or action that has no type becomes a NamedEvent with all of its payload."""
-    async with intake() as (bus, heard):
-        receipt = await bus.acall(Deliver(event=kind, payload=payload))
+    async with kernel_factory(Intake) as kernel:
+        with capture(kernel.bus, "github.**") as heard:
+            receipt = await kernel.bus.acall(Deliver(event=kind, payload=payload))
 
     assert (receipt.name, receipt.typed) == (name, False)
     assert heard == [NamedEvent(name, payload)]
@@ -67,26 +60,29 @@ async def test_an_unknown_kind_is_carried_whole(kind, payload, name) -> None:
         ("push", {"ref": "refs/heads/main", "before": "0", "after": "1"}, ["repository.full_name"]),
     ],
 )
-async def test_a_malformed_delivery_is_refused_with_every_reason(event, payload, problems) -> None:
+async def test_a_malformed_delivery_is_refused_with_every_reason(
+    kernel_factory: KernelFactory, event, payload, problems
+) -> None:
     """The refusal names each point, and nothing is emitted."""
-    async with intake() as (bus, heard):
-        with pytest.raises(Invalid) as caught:
-            await bus.acall(Deliver(event=event, payload=payload))
+    async with kernel_factory(Intake) as kernel:
+        with capture(kernel.bus, "github.**") as heard, pytest.raises(Invalid) as caught:
+            await kernel.bus.acall(Deliver(event=event, payload=payload))
 
     assert sorted(problem.where for problem in caught.value.problems) == sorted(problems)
     assert heard == []
 
 
-async def test_a_veto_on_the_event_reaches_who_delivered() -> None:
+async def test_a_veto_on_the_event_reaches_who_delivered(kernel_factory: KernelFactory) -> None:
     """A refusal of a nested emit passes as itself."""
 
     async def forbid(_event: Event, _next_fn: object) -> Event:
         raise Veto("not today")
 
-    async with intake() as (bus, heard):
-        bus.listen("github.**", forbid)
-        with pytest.raises(Veto, match="not today"):
-            await bus.acall(Deliver(event="issues", payload=OPENED))
+    async with kernel_factory(Intake) as kernel:
+        with capture(kernel.bus, "github.**") as heard:
+            kernel.bus.listen("github.**", forbid)
+            with pytest.raises(Veto, match="not today"):
+                await kernel.bus.acall(Deliver(event="issues", payload=OPENED))
 
     assert heard == []
 
@@ -94,3 +90,9 @@ async def test_a_veto_on_the_event_reaches_who_delivered() -> None:
 def test_a_sender_cannot_choose_a_long_name() -> None:
     """The bus keeps names, so what comes from outside is cut."""
     assert len(event_name("odd", {"action": "x" * 1_000_000})) < 100
+
+
+class TestIntakeConforms(PluginConformance):
+    """It boots alone, leaves no trace, keeps to its manifest, and survives what it needs."""
+
+    plugin = Intake

@@ -10,9 +10,11 @@ from hub_events import (
     Chat,
     DeploymentStatus,
     Issues,
+    Message,
     NotifyReport,
     PullRequest,
     Release,
+    Render,
 )
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,14 +24,19 @@ from plugbus import (
     EventBus,
     ListenerFailed,
     ListenerTimeoutError,
+    NoHandlerError,
+    NotDeliveredError,
+    NotFound,
     Plugin,
     Retry,
     answers,
+    current,
     observes,
 )
 
 __all__ = ("Headline", "Notify")
 
+ENDS = ("sent", "failed", "timed_out", "skipped", "left_over")
 WORTH_TELLING = (Issues, PullRequest, Release, DeploymentStatus)
 
 
@@ -38,6 +45,7 @@ class Headline(BaseModel):
 
     repo: str
     action: str
+    actor: str = "ghost"
     title: str | None = None
 
 
@@ -45,7 +53,7 @@ class Notify(Plugin):
     """Sends a line to the chat for each event worth telling; ``AskNotify`` reads how that went.
 
     It does so in the background, in order within each repository: who delivers an event does not wait for the chat.
-    A message that the chat does not take, or not in time, is tried again.
+    A message that the chat does not take, or not in time, is tried again. Other plugins may have the words for it.
 
     Args:
         bus: Where it subscribes, with what the operator has set.
@@ -86,13 +94,22 @@ class Notify(Plugin):
         Raises:
             ChatDownError: If the chat did not take it.
         """
-        await self._chat.send(f"[{headline.repo}] {headline.action}: {headline.title or '(no title)'}")
+        await self._chat.send(await self._words_for(headline))
         self._end("sent")
+
+    async def _words_for(self, headline: Headline) -> str:
+        """Ask the other plugins for the words, and do without where they have none."""
+        emit, title = current(), headline.title or "(no title)"
+        facts = {**headline.model_dump(), "name": emit.event.removeprefix("github.") if emit else "", "title": title}
+        try:
+            return await self._bus.acall(Render(message=Message.model_validate(facts)))
+        except (NoHandlerError, NotFound):
+            return f"[{headline.repo}] {headline.action}: {title}"
 
     @observes(ListenerFailed, where=lambda failure: failure.plugin == "notify", run_in="caller")
     def count_failure(self, failure: ListenerFailed) -> None:
         """Count what the bus says about this plugin's messages after their last attempt."""
-        kinds = {ListenerTimeoutError: "timed_out", BreakerOpenError: "skipped"}
+        kinds = {ListenerTimeoutError: "timed_out", BreakerOpenError: "skipped", NotDeliveredError: "left_over"}
         self._end(kinds.get(type(failure.error), "failed"))
 
     def _end(self, how: str) -> None:
@@ -103,7 +120,7 @@ class Notify(Plugin):
     @answers(AskNotify)
     async def read(self, _: AskNotify) -> NotifyReport:
         """Answer with the counts, once all that was to be sent has ended."""
-        while sum(self._count[how] for how in ("sent", "failed", "timed_out", "skipped")) < self._count["asked"]:
+        while sum(self._count[how] for how in ENDS) < self._count["asked"]:
             await self._ended.wait()
         work = self._bus.statistics().plugins["notify"].background["tell"]
         figures = {**self._count, "retried": work.retried}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hub_events import AskStats, GithubEvent, StatsTable, wire_name
+from hub_events import AskStats, GithubEvent, Message, StatsTable, message, wire_name
 from pydantic import BaseModel, ConfigDict
 
 from plugbus import Event, EventBus, Plugin, answers, observes
@@ -45,6 +45,11 @@ class Stats(Plugin):
     def count_watched(self, event: GithubEvent) -> None:
         """Count one event of a watched repository."""
         self._watched[event.repo] += 1
+
+    @message("release.published")
+    async def released(self, found: Message) -> str:
+        """Put a release into words, with how many there have been."""
+        return f"[{found.repo}] released: {found.title} (no. {self._by_name['github.release.published']} of all)"
 
     @answers(AskStats)
     async def read(self, _: AskStats) -> StatsTable:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hub_events import EVENT_TYPES, AskStats, Push
 from plugins.stats import Stats
 
 from plugbus import Kernel, NamedEvent, Veto
+from plugbus.testing import PluginConformance
 
 pytestmark = pytest.mark.anyio
 
@@ -51,3 +54,11 @@ async def test_what_is_vetoed_is_not_counted() -> None:
         table = await kernel.bus.acall(AskStats())
 
     assert (table.by_name, table.watched) == ({}, {"acme/rocket": 0})
+
+
+class TestStatsConforms(PluginConformance):
+    """It boots alone, leaves no trace, keeps to its manifest, and survives what it needs."""
+
+    plugin = Stats
+    needs: ClassVar = ["plugins.intake:Intake", "plugins.templates:TemplateBook"]
+    config: ClassVar = {"watch": ["acme/rocket"]}
