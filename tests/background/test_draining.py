@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 
@@ -354,3 +355,29 @@ async def test_a_failure_that_is_not_an_exception_does_not_leave_the_lane_blocke
 
     assert subscription.background is not None
     assert subscription.background[0].statistics().delivered == 0
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # on trio only a cancelled scope raises such an error
+async def test_a_cancellation_of_its_own_fails_a_delivery_and_cancels_nobody_else() -> None:
+    """As of a task that it waited for: tried again, and told of; the kernel and the other observers go on."""
+    failed: list[ListenerFailed] = []
+    attempts: list[int] = []
+    others: list[int] = []
+
+    async def observer(job: Job) -> None:
+        attempts.append(job.number)
+        task = asyncio.ensure_future(anyio.sleep_forever())
+        task.cancel()
+        await task
+
+    async with Kernel() as kernel:
+        kernel.bus.observe(ListenerFailed, failed.append, run_in="caller")
+        kernel.bus.observe(Job, observer, background=True, retry=Retry(attempts=2, delay_seconds=0), name="mine")
+        kernel.bus.observe(Job, lambda job: others.append(job.number), background=True, run_in="caller")
+        await kernel.bus.aemit(Job(number=1))
+        await kernel.bus.aemit(Job(number=2))
+
+    assert attempts == [1, 1, 2, 2]
+    assert others == [1, 2]
+    assert [(failure.event.number, failure.attempt) for failure in failed] == [(1, 2), (2, 2)]  # type: ignore[attr-defined]
+    assert all("CancelledError() came out of 'mine'" in str(failure.error) for failure in failed)

@@ -19,10 +19,11 @@ import anyio.lowlevel
 from plugbus._background.queue import Item, Limits, Queue
 from plugbus._chain.policies import passes_policies
 from plugbus._context import resumed
+from plugbus._failing import own_failure
 from plugbus._route import NOT_CARRIED, ROUTE, Stage
 from plugbus._threads import call_soon
 from plugbus.clock import Clock, SystemClock
-from plugbus.errors import NotDeliveredError
+from plugbus.errors import NotDeliveredError, PluginError
 from plugbus.event_types import event_type
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ class Runner:
         """Make one attempt; return how it ended, or the seconds after which to try again."""
         try:
             await item.deliver(item.event)
-        except Exception as error:  # noqa: BLE001 - reported here, there is nobody to raise it to
+        except (Exception, anyio.get_cancelled_exc_class()) as raised:  # noqa: BLE001 - there is nobody to raise it to
+            error = await _failure(raised, item.queue)
             delay = None if passes_policies(error) else item.next_delay()
             if delay is None:
                 await self.failures.areport(item.queue, item.event, error, item.attempt)
@@ -231,6 +233,16 @@ class Runner:
                 with anyio.CancelScope(deadline=deadline):
                     await self.failures.areport(item.queue, item.event, not_delivered(item, why), item.attempt)
         return len(left)
+
+
+async def _failure(raised: BaseException, queue: Queue) -> Exception:
+    """Return what a delivery failed with; a cancellation of its own, as of a task that it waited for, ends no other."""
+    error = await own_failure(raised)
+    if isinstance(error, Exception):
+        return error
+    failure = PluginError(queue.plugin, f"{error!r} came out of {queue.name!r}")
+    failure.__cause__ = error
+    return failure
 
 
 def not_delivered(item: Item, why: str) -> NotDeliveredError:
