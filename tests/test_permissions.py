@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog.testing
@@ -139,6 +139,23 @@ async def test_a_plugin_that_asks_at_run_time_is_denied_there() -> None:
         assert (caught.value.plugin, caught.value.action, caught.value.what) == ("shop", "use", "database")
         assert isinstance(shop.services.get(Vault), Vault)  # whose factory is allowed what shop is not
         assert isinstance(kernel.services.get(Database), Database)  # the host is not limited
+
+
+async def test_who_is_limited_stands_in_for_nobody_else() -> None:
+    """A stand-in reads for whom it stands in for, and is handed what was meant for that; for oneself it is allowed."""
+
+    def steal(database: Database) -> Vault:
+        return cast("Any", database)
+
+    async with Kernel(plugins=[Stock, plugin("shop", Emitting, permissions=["vault.*"])]) as kernel:
+        services: Services = kernel.plugins["shop"].instance.services  # type: ignore[union-attr]
+        services.value(dict, {})
+
+        for type_, replacement in ((Vault, steal), (Database, Database()), (Made, Made())):
+            with pytest.raises(PermissionDeniedError, match="may not use 'kernel.manage'"):
+                services.override(type_, replacement)
+        with services.override(dict, {"a": 1}):
+            assert services.get(dict) == {"a": 1}
 
 
 async def test_a_plugin_that_is_known_at_run_time_only_fails_when_it_asks() -> None:

@@ -85,9 +85,10 @@ class Permits:
             PermissionDeniedError: If it may not.
         """
         for name in () if cls is NamedEvent else _published(cls):
-            self._check_name(name)
+            self.check_name(name)
 
-    def _check_name(self, name: str) -> None:
+    def check_name(self, name: str) -> None:
+        """Ask whether an event with a wire name may be emitted; raises as :meth:`check_publish`."""
         if not _allow(self._publishes, lambda pattern: pattern.matches(name)):
             raise PermissionDeniedError(self._plugin, "publish", name)
 
@@ -96,7 +97,7 @@ class Permits:
         return (self._emit_named, entry)
 
     def _emit_named(self, event: NamedEvent, entry: Entry) -> Any:
-        self._check_name(event.name)
+        self.check_name(event.name)
         return entry[0](event, entry[1])
 
     def check_subscribe(self, target: Target) -> None:

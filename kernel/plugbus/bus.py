@@ -15,7 +15,7 @@ from plugbus._core import Core
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import EventTypeError, PluginGoneError
 from plugbus.event_types import event_type
-from plugbus.events import named
+from plugbus.events import NamedEvent, named
 from plugbus.owner import Owner
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ class EventBus(Managing, Subscribing):
         """
         if type(event) not in self._aemits:
             self._entry("aemit", event)  # whatever is wrong with it is raised here, and not later to nobody
+        if isinstance(event, NamedEvent) and self._owner.permits is not None:
+            self._owner.permits.check_name(event.name)
         from plugbus._background.handing import post  # only where somebody has such work
 
         post(self._core, self._owner, event, self.aemit)

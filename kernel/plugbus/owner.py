@@ -227,7 +227,7 @@ class Owner:
 
         return disown
 
-    def check_acting_for(self, other: Owner) -> None:
+    def check_acting_for(self, other: Owner | None) -> None:
         """Refuse one who is limited to become another who is not.
 
         Raises:

@@ -29,9 +29,7 @@ __all__ = ("Factory", "Inject", "Lifetime", "Named", "Override", "Parameter", "R
 
 T = TypeVar("T")
 
-Target: TypeAlias = (
-    tuple[str, Callable[..., Any], int, Owner | None] | tuple[str, Callable[..., Any], int, Owner | None, bool]
-)
+Target: TypeAlias = tuple[str, Callable[..., Any], int, Owner | None, *tuple[bool, ...]]
 Factory: TypeAlias = (
     Callable[..., T] | Callable[..., Awaitable[T]] | Callable[..., Iterator[T]] | Callable[..., AsyncIterator[T]]
 )
@@ -176,9 +174,7 @@ class Services(Asking):
         if scope not in LIFETIMES:
             raise ValueError(f"services.factory(scope={scope!r}): must be one of {', '.join(map(repr, LIFETIMES))}")
         if not callable(factory):
-            raise TypeError(
-                f"services.factory({label(type_)}, {factory!r}): is no factory; services.value takes values"
-            )
+            raise TypeError(f"services.factory({label(type_)}, {factory!r}): no factory; services.value takes values")
         owner = self._asker()
         provider = Provider(
             *_key(type_, name), _all(name, names), factory=factory, scope=scope, owner=owner, permission=permission
@@ -197,6 +193,9 @@ class Services(Asking):
             replacement: The service; a class or a function is a factory for it.
             name: Which of several.
 
+        Raises:
+            PermissionDeniedError: If this is the view of a plugin that may not act for others, and it is not its own.
+
         Example:
             >>> services = Services()
             >>> _ = services.value(str, "real")
@@ -209,6 +208,8 @@ class Services(Asking):
         parameter = wanted(type_, name)
         found = self._container.find(parameter)
         target = found[0] if len(found) == 1 else None
+        if self._owner is not None:  # the replacement is handed to whoever asks, and reads for whom it stands in for
+            self._owner.check_acting_for(target.owner if target else None)
         scope: Lifetime = target.scope if target else "app"
         owner = target.owner if target else self._owner
         factory = replacement if _is_factory(replacement) else None

@@ -17,6 +17,7 @@ from plugbus import (
     EventTypeError,
     Kernel,
     Manifest,
+    NamedEvent,
     PermissionDeniedError,
     Plugin,
     PluginGoneError,
@@ -139,8 +140,10 @@ async def test_a_plugin_posts_only_what_it_may_publish() -> None:
             self.bus = bus
 
     async with Kernel(plugins=[Shop]) as kernel:
-        with pytest.raises(PermissionDeniedError):
-            kernel.plugins["shop"].instance.bus.post(Note())
+        for event in (Note(), NamedEvent("posts.note", {}), NamedEvent("posts.other", {})):
+            with pytest.raises(PermissionDeniedError, match="may not publish 'posts"):
+                kernel.plugins["shop"].instance.bus.post(event)
+        kernel.plugins["shop"].instance.bus.post(NamedEvent("shop.opened", {}))
 
 
 async def test_posts_are_bounded() -> None:
