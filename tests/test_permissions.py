@@ -152,7 +152,7 @@ async def test_who_is_limited_stands_in_for_nobody_else() -> None:
         services.value(dict, {})
 
         for type_, replacement in ((Vault, steal), (Database, Database()), (Made, Made())):
-            with pytest.raises(PermissionDeniedError, match="may not use 'kernel.manage'"):
+            with pytest.raises(PermissionDeniedError, match=r"may not use 'kernel\.manage'"):
                 services.override(type_, replacement)
         with services.override(dict, {"a": 1}):
             assert services.get(dict) == {"a": 1}
