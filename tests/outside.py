@@ -44,6 +44,13 @@ class Shout(Exception):
         self.loud = loud
 
 
+class Disguise(Exception):
+    """An error of which pickle makes something else."""
+
+    def __reduce__(self) -> Any:
+        return str, ("no error",)
+
+
 def work(request: Work) -> Any:
     """Do what the request says."""
     return getattr(Deeds, request.what)(request)
@@ -140,6 +147,31 @@ class Deeds:
     @staticmethod
     def crash(_: Any) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
+
+    @staticmethod
+    def disguise(_: Any) -> None:
+        raise Disguise("in words")
+
+    @staticmethod
+    def fork(_: Any) -> str:
+        """Come back twice."""
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+        return "worker" if pid else "copy"
+
+    @staticmethod
+    def orphan(message: Any) -> None:
+        """Leave a copy behind."""
+        worker = os.getpid()
+        if os.fork() == 0:
+            _write(message.pipe, f"{worker}\n{os.getpid()}")
+        signal.pause()
+
+    @staticmethod
+    def terminated(_: Any) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "finished"
 
     @staticmethod
     def noise(_: Any) -> str:

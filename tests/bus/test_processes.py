@@ -188,6 +188,17 @@ async def test_an_error_that_does_not_pickle_is_told_in_words(bus: EventBus) -> 
     assert await bus.acall(Work(what="echo", data=1)) == 1
 
 
+async def test_an_error_of_which_pickle_makes_something_else_is_told_in_words(bus: EventBus) -> None:
+    with pytest.raises(RuntimeError, match="Disguise: in words"):
+        await bus.acall(Work(what="disguise"))
+
+
+async def test_a_fork_of_a_worker_answers_nobody(bus: EventBus) -> None:
+    """It ends where the function does, and its answer is nobody's: not of this call, and not of the next."""
+    assert await bus.acall(Work(what="fork")) == "worker"
+    assert await bus.acall(Work(what="echo", data=1)) == 1
+
+
 async def test_a_result_that_does_not_pickle_is_an_error_and_the_process_goes_on(bus: EventBus) -> None:
     pid = await bus.acall(Work())
     with pytest.raises(Exception, match="pickle"):

@@ -100,6 +100,35 @@ async def test_however_a_worker_ends_its_exit_status_is_told(
     assert await bus.acall(Work(what="echo", data=1)) == 1
 
 
+async def test_a_worker_that_dies_is_missed_also_where_a_fork_of_it_lives_on(bus: EventBus, pipe: str) -> None:
+    """What the fork inherited of the pipes would hold up the call for as long as it lives, cancelled or not."""
+    shop(bus)
+    ended = anyio.Event()
+
+    async def call() -> None:
+        with pytest.raises(WorkerProcessError):
+            await bus.acall(Work(what="orphan", pipe=pipe))
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        worker, orphan = map(int, await reads(pipe, lines=2))
+        os.kill(worker, signal.SIGKILL)
+        with anyio.move_on_after(SECONDS / 2) as waiting:
+            await ended.wait()
+        os.kill(orphan, signal.SIGKILL)
+
+    assert not waiting.cancelled_caught
+
+
+async def test_sigterm_leaves_it_to_the_parent_when_a_worker_ends(bus: EventBus) -> None:
+    """Whoever stops a service tells all of its processes, and the service then finishes what it has begun."""
+    shop(bus)
+
+    assert await bus.acall(Work(what="terminated")) == "finished"
+    assert await bus.acall(Work(what="echo", data=1)) == 1
+
+
 async def test_an_observer_whose_worker_is_killed_is_a_failed_listener(bus: EventBus, pipe: str) -> None:
     """Logged and announced; the emitter gets its event, and the observers after it are told."""
     heard, announced = list[Told](), failures(bus)

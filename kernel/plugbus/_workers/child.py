@@ -11,6 +11,7 @@ import pickle
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, final
@@ -37,6 +38,7 @@ def main(folders: Mapping[str, str]) -> None:
         folders: Where the plugins are that were loaded from folders, by the names of their modules.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what follows
+    signal.signal(signal.SIGTERM, lambda *_: None)  # as systemd's does: the parent drains; not inherited by programs
     requests, replies = _take_pipes()
     if folders:
         sys.meta_path.append(_Folders(folders))
@@ -52,7 +54,16 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     os.dup2(nothing, _STDIN)
     os.dup2(_STDERR, _STDOUT)
     os.close(nothing)
+    os.register_at_fork(after_in_child=lambda: _hang_up(requests, replies))
     return requests, replies
+
+
+def _hang_up(*pipes: BinaryIO) -> None:
+    """Leave the pipes to the worker: a fork of it answers nobody, and holds up nobody who waits for its end."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for pipe in pipes:
+        os.dup2(nothing, pipe.fileno(), inheritable=False)
+    os.close(nothing)
 
 
 def _answer(request: bytes) -> bytes:
@@ -67,12 +78,11 @@ def _answer(request: bytes) -> bytes:
 def _failure(error: Exception) -> bytes:
     """Pack an error; one that does not survive the way is told of by another."""
     text = "".join(traceback.format_exception(error))
-    try:
+    with suppress(Exception):  # whatever its constructor does
         packed = pickle.dumps((False, error, text))
-        pickle.loads(packed)  # noqa: S301 - our own
-    except Exception:  # noqa: BLE001 - whatever its constructor does
-        return pickle.dumps((False, RuntimeError("".join(traceback.format_exception_only(error)).strip()), text))
-    return packed
+        if isinstance(pickle.loads(packed)[1], Exception):  # noqa: S301 - our own
+            return packed
+    return pickle.dumps((False, RuntimeError("".join(traceback.format_exception_only(error)).strip()), text))
 
 
 @final
