@@ -215,6 +215,14 @@ def test_the_log_is_shown_on_request(tmp_path: Path) -> None:
     assert "event refused" not in done.stdout
 
 
+def test_a_quiet_run_does_not_quieten_the_next(run) -> None:
+    """In one process, as in a test or a notebook."""
+    quiet, shown = run("--input", demo.SAMPLE), run("--input", demo.SAMPLE, "--verbose")
+
+    assert quiet[2] == ""
+    assert "correlation_id=sample.jsonl:15" in shown[2]
+
+
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
     """As with `| head -1`."""
     with subprocess.Popen(

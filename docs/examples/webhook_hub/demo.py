@@ -92,6 +92,7 @@ class Log:
     def __init__(self, *, verbose: bool) -> None:
         self.line = ""
         self._verbose = verbose
+        structlog.reset_defaults()  # or it would stand before what an earlier run configured
         structlog.configure(
             processors=[self._keep, *structlog.get_config()["processors"]],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
