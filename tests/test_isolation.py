@@ -10,8 +10,10 @@ from pydantic import BaseModel, SecretStr
 
 from plugbus import (
     Event,
+    EventBus,
     Kernel,
     KernelStartError,
+    ListenerFailed,
     Manifest,
     Plugin,
     PluginBootError,
@@ -271,3 +273,38 @@ async def test_secrets_are_in_no_record_and_no_log(capsys: pytest.CaptureFixture
             assert canary not in told
 
     assert canary not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_who_fails_when_told_of_a_failure_shows_no_secret_of_that(
+    *, background: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it was told of is no part of its own traceback, which is cleared of its own secrets alone."""
+    canary = "canary-37d4"
+
+    class Secretive(Plugin, id="secretive"):
+        class Settings(BaseModel):
+            api_key: SecretStr
+
+        def __init__(self, settings, bus: EventBus) -> None:
+            self.key = settings.api_key.get_secret_value()
+            bus.observe(Tick, self.see, background=background)
+
+        async def see(self, event: Tick) -> None:
+            raise OSError(self.key)
+
+    async def alert(failure: ListenerFailed) -> None:
+        try:
+            raise LookupError("no pager")
+        except LookupError:
+            raise ConnectionError("nobody to tell")  # noqa: B904 - its own context is shown
+
+    config = {"plugins": {"secretive": {"api_key": canary}}}
+    async with Kernel(plugins=[Secretive], config=config) as kernel:
+        kernel.bus.observe(ListenerFailed, alert)
+        await kernel.bus.aemit(Tick())
+
+    shown = "".join(capsys.readouterr())
+    assert "no pager" in shown
+    assert "nobody to tell" in shown
+    assert canary not in shown

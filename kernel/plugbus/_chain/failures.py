@@ -119,6 +119,8 @@ class Failures:
         _log("subscriber will be tried again", subscription, event, error, level="warning", **facts)
 
     def _note(self, subscription: Failing, event: Any, error: Exception, attempt: int) -> ListenerFailed | None:
+        if isinstance(event, ListenerFailed):
+            _part(error, event.error)
         lost = {"lost": repr(event)} if isinstance(error, NotDeliveredError) else {}
         _log("subscriber failed", subscription, event, error, attempt=attempt, **lost)
         with self._lock:
@@ -159,6 +161,13 @@ class _Raised:
     def throw(self, event: Any) -> None:
         if self.errors:
             raise ExceptionGroup(f"observers of {event_type(type(event)).name!r} failed", self.errors)
+
+
+def _part(error: BaseException, told: BaseException) -> None:
+    """Take out of a failure's context what it was told of: that is another's, and so are the secrets in its words."""
+    while error.__context__ is not None and error.__context__ is not told:
+        error = error.__context__
+    error.__context__ = None
 
 
 def _log(
