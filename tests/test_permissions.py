@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from plugbus import (
     PluginContext,
     Request,
     Services,
+    SettingsStore,
     answers,
     hookimpl,
     observes,
@@ -156,6 +158,39 @@ async def test_who_is_limited_stands_in_for_nobody_else() -> None:
                 services.override(type_, replacement)
         with services.override(dict, {"a": 1}):
             assert services.get(dict) == {"a": 1}
+
+
+class Store:
+    """Sees the settings of every plugin."""
+
+    async def load(self, plugin_id: str) -> Mapping[str, Any]:
+        return {}
+
+    async def save(self, plugin_id: str, values: Mapping[str, Any]) -> None: ...
+
+
+class StoringLate(Plugin):
+    async def on_boot(self, services: Services) -> None:
+        services.value(SettingsStore, Store())
+
+
+class Storing(Plugin):
+    @provides
+    def store(self) -> SettingsStore:
+        return Store()
+
+
+@pytest.mark.parametrize("base", [Storing, StoringLate])
+@pytest.mark.parametrize("permissions", [[], ["kernel.manage"], None])
+async def test_who_is_limited_keeps_the_settings_of_others_only_if_it_may_manage_them(
+    base: type[Plugin], permissions: list[str] | None
+) -> None:
+    async with Kernel(plugins=[plugin("keeper", base, permissions=permissions)]) as kernel:
+        record = kernel.plugins["keeper"]
+
+        assert record.state == ("failed" if permissions == [] else "ready")
+        assert permissions != [] or "may not use 'kernel.manage'" in record.reason
+        assert kernel.services.has(SettingsStore) == (permissions != [])
 
 
 async def test_a_plugin_that_is_known_at_run_time_only_fails_when_it_asks() -> None:

@@ -12,14 +12,16 @@ from plugbus._errors.base import close_names
 from plugbus.errors import PermissionDeniedError, Problem
 from plugbus.manifest import plugin_key
 from plugbus.registry import Pattern
+from plugbus.settings import SettingsStore
 from plugbus.subscribers import declarations, label
 
 if TYPE_CHECKING:
     from plugbus._kernel.config import Grant
+    from plugbus._kernel.definition import Service
     from plugbus._kernel.unit import Unit
     from plugbus.manifest import Manifest
 
-__all__ = ("Permitting", "grant_problems", "permit_problems")
+__all__ = ("Permitting", "denied_service", "grant_problems", "permit_problems")
 
 FIELDS: Final = ("publishes", "subscribes", "permissions")
 
@@ -59,8 +61,23 @@ def _denied(unit: Unit) -> Iterator[Problem]:
                 try:
                     permits.check_subscribe(target)  # type: ignore[union-attr]
                 except PermissionDeniedError as error:
-                    what, _, hint = str(error).partition("\nHint: ")
-                    yield Problem(f"{declared.kind} {label(declared.call)}", what.rstrip("."), hint.rstrip("."))
+                    yield _problem(f"{declared.kind} {label(declared.call)}", error)
+    yield from filter(None, (denied_service(unit, service) for service in unit.definition.services))
+
+
+def denied_service(unit: Unit, service: Service) -> Problem | None:
+    """Return why a plugin may not provide one of its services, if it may not."""
+    if service.type is SettingsStore:
+        try:
+            unit.owner.check_acting_for(None)
+        except PermissionDeniedError as error:
+            return _problem(f"provider {service.provided.name}", error)
+    return None
+
+
+def _problem(where: str, error: PermissionDeniedError) -> Problem:
+    what, _, hint = str(error).partition("\nHint: ")
+    return Problem(where, what.rstrip("."), hint.rstrip("."))
 
 
 def grant_problems(permitting: Permitting, units: Mapping[str, Unit]) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
+from plugbus._kernel.permitting import denied_service
 from plugbus._kernel.targets import provider_of
 from plugbus.errors import Problem, ServiceError
 from plugbus.services import Registration, Services
@@ -114,7 +115,12 @@ def wiring_problems(units: Sequence[Unit], services: Services) -> dict[str, list
     Returns:
         Problems by plugin id; those that no single plugin has, by the empty string.
     """
-    planned = [provide(unit, service, provider_of(service)) for unit in units for service in unit.definition.services]
+    planned = [
+        provide(unit, service, provider_of(service))
+        for unit in units
+        for service in unit.definition.services
+        if denied_service(unit, service) is None
+    ]
     try:
         problems = services.check(_checked(units))
     finally:

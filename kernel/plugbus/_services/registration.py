@@ -8,6 +8,7 @@ from plugbus._services.closing import raise_failures
 from plugbus._services.container import Container
 from plugbus._services.providers import Provider
 from plugbus.owner import Owner
+from plugbus.settings import SettingsStore
 
 __all__ = ("Registration",)
 
@@ -28,6 +29,8 @@ class Registration:
     __slots__ = ("_container", "_disown", "_provider")
 
     def __init__(self, container: Container, provider: Provider, owner: Owner | None) -> None:
+        if provider.type is SettingsStore and owner is not None:
+            owner.check_acting_for(None)  # it is handed what is set for other plugins, and says what that is
         self._container, self._provider = container, provider
         self._disown = None if owner is None else owner.own(self.aclose, what=f"service {provider.label}")
         container.add(provider)
