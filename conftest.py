@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from tests.blocking import detect_blocking_calls
 from tests.pages import Page
@@ -67,6 +68,12 @@ def nobody_has_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin each test as a process in which nobody has asked for the context yet: once asked, chains are others."""
     monkeypatch.setattr(WANTED, "on", False)
     monkeypatch.setattr(_early, "_found", {})
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_configured_the_log() -> None:
+    """Begin each test as a process whose host has not configured structlog: ``capture_logs`` alone leaves it so."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

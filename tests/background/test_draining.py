@@ -7,6 +7,7 @@ import contextlib
 import threading
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import structlog
@@ -130,7 +131,7 @@ async def test_a_cancelled_body_still_drains(bus: EventBus) -> None:
     seen: list[int] = []
 
     async def observer(job: Job) -> None:
-        await anyio.sleep(0.001)
+        await anyio.lowlevel.checkpoint()
         seen.append(job.number)
 
     with anyio.CancelScope() as scope:

@@ -6,21 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import demo
 import pytest
-import structlog
 
 needs_real = pytest.mark.skipif(not demo.REAL.exists(), reason="the real deliveries are not on this machine")
 SCRIPT = Path(demo.__file__)
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
