@@ -23,6 +23,7 @@ from plugbus import (
     PluginError,
     PluginGoneError,
     PluginInUseError,
+    PluginTimeoutError,
     Tasks,
     provides,
 )
@@ -265,3 +266,18 @@ async def test_a_module_provides_views_through_its_context() -> None:
     module.register = register
     async with Kernel(plugins=[module, Curious]) as kernel:
         assert kernel.services.get(Menu).owner.id == "host"
+
+
+async def test_what_cannot_be_undone_in_time_is_named() -> None:
+    """With the time that it had; the rest is undone."""
+    undone = []
+    owner = Owner("shop")
+    owner.own(lambda: undone.append("first"), what="first")
+    owner.own(anyio.sleep_forever, what="the long one")
+
+    with fail_after(5):
+        [failure] = await owner.aclose(timeout_seconds=0.01)
+
+    assert isinstance(failure, PluginTimeoutError)
+    assert "undoing 'the long one' was still running after 0.01 s" in str(failure)
+    assert undone == ["first"]

@@ -7,7 +7,7 @@ Why whoever holds a view needs the plugin that made it: docs/adr/0010-what-serve
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, final, overload
@@ -17,7 +17,7 @@ import anyio.lowlevel
 
 from plugbus._permits import Permits
 from plugbus._threads import Threads
-from plugbus.errors import PluginError, PluginGoneError
+from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError
 from plugbus.log import Logger, plugin_logger
 from plugbus.options import Options
 
@@ -204,7 +204,8 @@ class Owner:
         """Have *close* called when the owner leaves, in reverse order of owning.
 
         Args:
-            close: Called once without arguments; may return an awaitable.
+            close: Called once without arguments; may return an awaitable. It undoes what this owner did alone: while a
+                plugin is reloaded, its old and its new self are there side by side, two owners with one id.
             what: What is undone, in a few words, for the plugin's record.
             brings_work: Undo it before the plugin's ``on_shutdown``, with its subscriptions, and not after it: for
                 what has others call the plugin, such as endpoints and jobs.
@@ -257,11 +258,19 @@ class Owner:
         """Undo what brings work alone, likewise; the rest stays, and so does the owner."""
         return await self._undo(self._take_work, timeout_seconds)
 
+    async def _close_in_time(self, entry: _Entry, seconds: float) -> None:
+        result = entry.close()
+        if isawaitable(result):
+            with anyio.move_on_after(seconds) as scope:
+                await result
+            if scope.cancelled_caught:
+                raise PluginTimeoutError(self.id, f"undoing {entry.what!r}", seconds)
+
     async def _undo(self, take: Callable[[], _Entry | None], timeout_seconds: float) -> list[Exception]:
         failures: list[Exception] = []
         while (entry := take()) is not None:
             try:
-                await _close_in_time(entry.close, timeout_seconds)
+                await self._close_in_time(entry, timeout_seconds)
             except BaseException as error:  # noqa: BLE001 - collected and returned, so that the rest is undone too
                 if isinstance(error, anyio.get_cancelled_exc_class()):
                     await anyio.lowlevel.checkpoint_if_cancelled()  # ours is raised; a closer's own is its failure
@@ -287,14 +296,3 @@ class Owner:
 
     def __repr__(self) -> str:
         return f"Owner({self.id!r})"
-
-
-async def _close_in_time(close: Callable[[], object], seconds: float) -> None:
-    result = close()
-    if isawaitable(result):
-        with anyio.fail_after(seconds):
-            await _finish(result)
-
-
-async def _finish(result: Awaitable[object]) -> None:
-    await result
