@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import fail_after
 from tests.bus.tools import Ask, Ping, World, in_every_world, sync_or_async
 
 import plugbus
@@ -17,9 +18,11 @@ from plugbus import (
     Plugin,
     Principal,
     Services,
+    Tasks,
     WiringError,
     acting_as,
     answers,
+    carried,
 )
 from plugbus._context import WANTED
 
@@ -156,3 +159,30 @@ async def _handed_in() -> list[Any]:
 def test_services_of_a_call_bound_functions_and_scopes_know_who_acts(backend: str) -> None:
     """``services.scope({Principal: user})`` is acting as that user, too."""
     assert anyio.run(_handed_in, backend=backend) == [ANN, "ann", ANN, None, BOB, "bob", BOB]
+
+
+@pytest.mark.anyio
+async def test_who_loads_a_plugin_lends_it_nothing() -> None:
+    """Neither its lifecycle methods nor the tasks that it starts act for an administrator who loads it."""
+    seen: list[object] = []
+
+    class Loaded(Plugin):
+        def __init__(self, tasks: Tasks) -> None:
+            self.tasks = tasks
+
+        async def on_boot(self, principal: Principal | None) -> None:
+            seen.append(principal)
+            self.tasks.start(self.work)
+
+        async def work(self) -> None:
+            seen.append(carried())
+            done.set()
+
+    with fail_after(5):
+        done = anyio.Event()
+        async with Kernel() as kernel:
+            with acting_as(Principal("boss", ["**"]), correlation_id="7f"):
+                await kernel.load(Loaded)
+                await done.wait()
+
+    assert seen == [None, None]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from plugbus._chain.invoking import is_coroutine_callable
+from plugbus._context import resumed
 from plugbus._errors.base import bullets
 from plugbus._threads import Overrun
 from plugbus.errors import PluginError, PluginTimeoutError, Refused
@@ -53,7 +54,8 @@ async def call_step(
         Exception: What it raised.
     """
     end = anyio.current_time() + seconds if deadline is None else deadline
-    with anyio.CancelScope(deadline=end), contextlib.suppress(Overrun):
+    # Nobody acts: who loads a plugin or asks how it is lends it neither name nor rights, nor to the tasks it starts.
+    with resumed(None), anyio.CancelScope(deadline=end), contextlib.suppress(Overrun):
         bound = await unit.services.ainject(call)
         if is_coroutine_callable(bound):
             return await bound()
