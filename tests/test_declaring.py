@@ -97,6 +97,7 @@ WAYS: dict[type[Plugin], object] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:functools.partial will be a method descriptor:FutureWarning")  # Python's, in 3.13
 @pytest.mark.parametrize("plugin", WAYS)
 async def test_whatever_is_decorated_in_a_class_is_subscribed(plugin: type[Plugin]) -> None:
     """Check finds nothing wrong with it, and it hears each event once."""

@@ -454,9 +454,11 @@ def test_a_plain_with_refuses_an_async_function_on_success(services: Services) -
 
 def open_sqlite() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:")  # check_same_thread is on
-    yield connection
-    connection.commit()
-    connection.close()
+    try:
+        yield connection
+        connection.commit()
+    finally:
+        connection.close()
 
 
 @pytest.mark.anyio

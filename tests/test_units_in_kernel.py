@@ -68,9 +68,11 @@ class Storage(Plugin):
         except BaseException:
             LOG.append("rollback")
             raise
-        connection.commit()
-        connection.close()
-        LOG.append("commit")
+        else:
+            connection.commit()
+            LOG.append("commit")
+        finally:
+            connection.close()
 
 
 class Notes(Plugin):
@@ -216,8 +218,10 @@ class AsyncStorage(Plugin):
         except BaseException:
             LOG.append("rollback")
             raise
-        LOG.append("commit")
-        connection.close()
+        else:
+            LOG.append("commit")
+        finally:
+            connection.close()
 
 
 async def aadd(text: str, connection: sqlite3.Connection) -> int:

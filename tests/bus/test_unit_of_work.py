@@ -882,9 +882,11 @@ def open_sqlite() -> Iterator[sqlite3.Connection]:
     except BaseException:
         connection.rollback()
         raise
-    connection.commit()
-    assert not connection.in_transaction
-    connection.close()
+    else:
+        connection.commit()
+        assert not connection.in_transaction
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize("fails", [False, True])
