@@ -90,9 +90,6 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
 def _wrapped(subscription: Subscription, around: Surroundings) -> Step:
     options = subscription.options
     call, acall = _in_units(subscription, around)
-    flights = subscription.owner.flights
-    if flights is not None:
-        call, acall = call and flights.copy(call), acall and flights.copy(acall)
     if around.checked:
         call = call and checked(call, subscription, around.declared)
         acall = acall and achecked(acall, subscription, around.declared)
