@@ -21,6 +21,7 @@ class Principal:
     Args:
         id: What it is known by.
         scopes: What it may do: names of segments joined by dots, or patterns: ``*`` is one segment, ``**`` one or more.
+            What is done may stand before it, as in ``publish:order.*``; wildcards stay behind the colon.
         claims: What else is known about it, such as a token says; plain data, so that it can travel.
 
     Example:
@@ -46,7 +47,7 @@ class Principal:
             "id": id,
             "scopes": known,
             "claims": MappingProxyType(dict(claims or {})),
-            "_patterns": tuple(Pattern(scope) for scope in sorted(known) if "*" in scope),
+            "_patterns": tuple(Pattern(_spread(scope)) for scope in sorted(known) if "*" in scope),
         }
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
@@ -55,9 +56,13 @@ class Principal:
         """Tell whether it has a scope, by its very name or by a pattern such as ``orders.*``.
 
         Args:
-            scope: What is to be done.
+            scope: What is to be done. It may be a pattern, and come from outside: it may do that only if it may do
+                all that the pattern means.
         """
-        return scope in self.scopes or any(pattern.covers(scope) for pattern in self._patterns)
+        if scope in self.scopes:
+            return True
+        spread = _spread(scope)
+        return any(pattern.covers(spread) for pattern in self._patterns)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, for a header or a message."""
@@ -94,3 +99,8 @@ class Principal:
 
     def __repr__(self) -> str:
         return f"Principal({self.id!r}, {sorted(self.scopes)})"  # without the claims, which may be personal
+
+
+def _spread(scope: str) -> str:
+    """Make what stands before the first colon a segment of its own, so that no wildcard reaches over it by accident."""
+    return scope.replace(":", ":.", 1)

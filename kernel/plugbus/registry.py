@@ -5,7 +5,6 @@ Owns the names; who listens to a type is the bus's business.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, final
@@ -25,6 +24,8 @@ __all__ = ("Pattern", "TypeRegistry", "is_pattern")
 
 _SEGMENT = r"[^.\s*]+"
 _VALID = re.compile(rf"({_SEGMENT}|\*\*?)(\.({_SEGMENT}|\*\*?))*")
+_SEGMENT_OR_WILDCARD = re.compile(rf"{_SEGMENT}|\*\*?")
+_MOST_STATES = 100
 
 
 def is_pattern(name: str) -> bool:
@@ -49,13 +50,13 @@ class Pattern:
         True
     """
 
-    __slots__ = ("_longest", "_regex", "text")
+    __slots__ = ("_parts", "_regex", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._longest = text.count(".") + 2
+        self._parts = text.split(".")
         kinds = {"*": r"[^.]+", "**": r".+"}
-        self._regex = re.compile(r"\.".join(kinds.get(part, re.escape(part)) for part in text.split(".")))
+        self._regex = re.compile(r"\.".join(kinds.get(part, re.escape(part)) for part in self._parts))
 
     def matches(self, name: str) -> bool:
         """Tell whether a wire name is meant."""
@@ -64,15 +65,35 @@ class Pattern:
     def covers(self, target: str) -> bool:
         """Tell whether everything that a wire name or another pattern means is meant here, too.
 
+        A target may come from outside: what is no name and no pattern, such as ``a*``, no wildcard covers, and the
+        time it takes is bounded. One that would take longer counts as not covered.
+
         Example:
             >>> Pattern("order.**").covers("order.*"), Pattern("order.*").covers("order.**")
             (True, False)
         """
-        # '*' stands for any one segment, for no other wildcard can match it. A '**' is tried with every length up to
-        # one more segment than this pattern has: then one of its own '**' took two, and takes any number.
-        runs = [(".".join("*" * count) for count in range(1, self._longest + 1)) if part == "**" else (part,)
-                for part in target.split(".")]  # fmt: skip
-        return all(self.matches(".".join(sample)) for sample in itertools.product(*runs))
+        # Each state is a set of places, as bits, that a name meant by the target may have led to in this pattern.
+        # A wildcard of the target stands for a segment that no other wildcard can match, so it is tried as itself.
+        states = {1}
+        for part in target.split("."):
+            found = {self._step(state, part) for state in states}
+            while part == "**" and (longer := {self._step(state, part) for state in found} - found):
+                found |= longer
+                if len(found) > _MOST_STATES:
+                    return False
+            states = found
+        return all(state >> len(self._parts) for state in states)
+
+    def _step(self, state: int, part: str) -> int:
+        """Return the places that one more segment leads to."""
+        wild = _SEGMENT_OR_WILDCARD.fullmatch(part) is not None
+        result = 0
+        for place, own in enumerate(self._parts):
+            here = own == part or (wild and own in {"*", "**"})
+            stay = wild and own == "**"
+            if (here and state >> place & 1) or (stay and state >> place + 1 & 1):
+                result |= 2 << place
+        return result
 
 
 @final
