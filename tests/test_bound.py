@@ -330,7 +330,7 @@ async def test_sync_reaches_the_loop_for_what_needs_it() -> None:
         await anyio.to_thread.run_sync(foreign)
         assert got == [f"milk on {name}"]
 
-        with pytest.raises(SyncEmitError, match="needs the event loop for 'call'"):
+        with pytest.raises(SyncEmitError, match=r"'call' was called with bound\.sync\(\)"):
             bound.sync("tea")
 
 
@@ -682,3 +682,50 @@ async def test_what_would_have_to_wait_on_the_loop_for_its_unit_is_refused(trace
         owner = await scoped(kernel, sync_session, trace)
         with pytest.raises(SubscriptionError, match="cannot wait for services of a unit of work"):
             owner.bind(work, run_in="caller")
+
+
+# -- called with what it does not take
+
+
+def price(item: str, db: Database, count: int = 1) -> str:
+    return f"{count} {item}"
+
+
+async def aprice(item: str, db: Database, count: int = 1) -> str:
+    return price(item, db, count)
+
+
+@pytest.mark.parametrize("function", [price, aprice])
+@pytest.mark.parametrize(
+    ("args", "kwargs", "passed"),
+    [
+        (("tea", 1, 2), {}, "3 by position"),
+        ((), {}, "0 by position"),
+        (("tea",), {"colour": "red"}, "1 by position, colour"),
+    ],
+)
+async def test_arguments_that_do_not_fit_are_told_with_what_the_caller_passes(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], passed: str
+) -> None:
+    """Python alone would count the services, too, which the caller does not see."""
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(function)
+
+        with pytest.raises(TypeError) as caught:
+            await bound(*args, **kwargs)
+
+    told = f"{function.__name__!r} of plugin 'shop' takes item: str, count: int = 1 from its caller; services fill db"
+    assert str(caught.value) == f"{told}; it was passed {passed}"
+
+
+async def test_a_type_error_of_its_own_is_left_as_it_is() -> None:
+    def fail(item: str) -> None:
+        raise TypeError(f"{item} cannot be added")
+
+    async with Kernel() as kernel:
+        bound = (await started(kernel)).bind(fail)
+
+        with pytest.raises(TypeError, match=r"^tea cannot be added$"):
+            await bound("tea")
+        with pytest.raises(TypeError, match="takes item: str from its caller; it was passed 0 by position"):
+            await anyio.to_thread.run_sync(bound.sync)

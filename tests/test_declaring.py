@@ -113,7 +113,9 @@ async def test_whatever_is_decorated_in_a_class_is_subscribed(plugin: type[Plugi
 @pytest.mark.parametrize(("call", "name"), [(print, "print"), (HEARD.append, "append"), (Callable().__call__, "call")])
 def test_what_a_decorator_cannot_mark_is_refused(call: Any, name: str) -> None:
     """The error says what it is and what to do instead."""
-    with pytest.raises(SubscriptionError, match=r"decorator cannot note anything on.*\n.*bus\.observe\(\)") as caught:
+    with pytest.raises(
+        SubscriptionError, match=r"decorator can put nothing on it, since.*type .*\n.*bus\.observe\(\)"
+    ) as caught:
         observes(Told)(call)
 
     assert name in caught.value.subscriber

@@ -128,7 +128,12 @@ class Loose:
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [(JobMark, r"JobMark.*is a class; put an instance"), (Loose("a"), "can be changed"), (["a"], "can be changed")],
+    [
+        (JobMark, r"JobMark.*is a class; put an instance"),
+        (job, "is a function; it takes the mark"),
+        (Loose("a"), "can be changed"),
+        (["a"], "can be changed"),
+    ],
 )
 def test_a_mark_is_frozen_and_no_class(value: Any, problem: str) -> None:
     with pytest.raises(TypeError, match=problem):

@@ -134,7 +134,7 @@ def test_has_tells_whether_a_service_is_provided() -> None:
 
 
 def test_a_missing_service_says_where_it_was_asked_for() -> None:
-    with pytest.raises(WiringError, match=r"services.get\(Database\): nothing provides Database"):
+    with pytest.raises(WiringError, match=r"services.get\(Database\): nothing provides Database.*@provides"):
         Services().get(Database)
 
 

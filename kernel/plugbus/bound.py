@@ -28,7 +28,6 @@ from plugbus._chain.links import here
 from plugbus._chain.units import aopened, building_first, opened, opened_on_loop
 from plugbus._services.late import Late
 from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError, SubscriptionError
-from plugbus.event_types import event, event_type
 from plugbus.options import OUTSIDE, Options
 from plugbus.subscribers import label
 
@@ -44,7 +43,6 @@ R = TypeVar("R")
 Call: TypeAlias = Callable[..., Any]
 
 
-@event(name="plugbus.bound_call")
 class Given(NamedTuple):
     """What one call was given: it goes where the event of a handler goes."""
 
@@ -141,7 +139,7 @@ class Bound(Generic[R]):
         """
         self._insist()
         if self._ways is None:
-            taking = _taking_given(self.function)
+            taking = _taking_given(self)
             self._ways = self._compiled(await self._services.ainject(taking, parameters=self._wanted))
         result: R = await self._ways[0](Given(args, kwargs))
         return result
@@ -159,7 +157,7 @@ class Bound(Generic[R]):
         """
         self._insist()
         if self._ways is None:
-            taking = _taking_given(self.function)
+            taking = _taking_given(self)
             self._ways = self._compiled(self._services.inject(taking, parameters=self._wanted))
         first, rest = self._ways[1]
         result: R = first(Given(args, kwargs), rest)
@@ -186,7 +184,7 @@ class Bound(Generic[R]):
             else:
                 entry = (opened_on_loop, (container, entry, through_loop, run))
         if call is None:
-            entry = unless_on_loop(entry, event_type(Given).name, self.name)
+            entry = unless_on_loop(entry, "", self.name)
         return run, entry
 
     def _ways_of(self, bound: Call) -> tuple[Call | None, Call | None]:
@@ -207,16 +205,35 @@ class Bound(Generic[R]):
         return f"<Bound {self.name!r} of {self.owner.id!r}>"
 
 
-def _taking_given(function: Call) -> Call:
+def _taking_given(bound: Bound[Any]) -> Call:
     """Return a function of what one call was given, beside the services; async stays async."""
+    function = bound.function
 
     def call(given: Given, /, **services: Any) -> Any:
-        return function(*given.args, **{**services, **given.kwargs})
+        try:
+            return function(*given.args, **{**services, **given.kwargs})
+        except TypeError as error:
+            _raise_misfit(bound, given, services, error)
+            raise
 
     async def acall(given: Given, /, **services: Any) -> Any:
-        return await function(*given.args, **{**services, **given.kwargs})
+        return await call(given, **services)
 
     return wraps(function)(acall if is_coroutine_callable(function) else call)
+
+
+def _raise_misfit(bound: Bound[Any], given: Given, services: dict[str, Any], error: TypeError) -> None:
+    """Say what the caller passes and what it passed, if that is what is wrong; its own TypeErrors are its own."""
+    try:
+        inspect.signature(bound.function).bind(*given.args, **{**services, **given.kwargs})
+    except TypeError:
+        takes = ", ".join(map(str, bound.parameters)) or "no arguments"
+        passed = ", ".join([f"{len(given.args)} by position", *given.kwargs])
+        filled = f"; services fill {', '.join(services)}" if services else ""
+        told = f"{bound.name!r} of plugin {bound.owner.id!r} takes {takes} from its caller{filled}"
+        raise TypeError(f"{told}; it was passed {passed}") from error
+    except ValueError:  # some builtins do not say what they take
+        return
 
 
 def _run(given: Given, call: Call) -> Any:

@@ -80,7 +80,7 @@ class Request(_Message, Generic[R]):
     Takes the same class keywords as :class:`Event`.
 
     Example:
-        >>> from plugbus.event_types import event_type
+        >>> from plugbus import event_type
         >>> class Add(Request[int], name="maths.add"):
         ...     left: int
         ...     right: int

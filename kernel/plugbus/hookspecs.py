@@ -112,7 +112,7 @@ def plugbus_health(ctx: PluginContext) -> Health | None:
         ctx: The plugin's own context.
 
     Example:
-        >>> from plugbus.health import Health
+        >>> from plugbus import Health
         >>> class Mail:
         ...     @hookimpl
         ...     def plugbus_health(self, ctx: PluginContext) -> Health:

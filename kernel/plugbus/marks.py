@@ -7,7 +7,7 @@ marks of plugins meet their readers is in ``_kernel/marking.py``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, final
 
 from plugbus.errors import PluginError, SubscriptionError
@@ -54,6 +54,8 @@ def mark(value: object) -> Callable[[F], F]:
     """
     if isinstance(value, type):
         raise TypeError(f"mark({value.__qualname__}): is a class; put an instance of it on the function")
+    if isinstance(value, FunctionType):
+        raise TypeError(f"mark({value.__qualname__}): is a function; it takes the mark, as in @mark(JobMark('tidy'))")
     try:
         hash(value)
     except TypeError:
@@ -213,7 +215,8 @@ def note(function: F, value: object) -> F:
         setattr(function, _ATTRIBUTE, (*getattr(function, "__dict__", {}).get(_ATTRIBUTE, ()), value))
     except (AttributeError, TypeError):
         name = getattr(function, "__qualname__", None) or type(function).__qualname__
-        problem = f"it is a {type(function).__name__}, which a decorator cannot note anything on"
+        kind = type(function).__name__
+        problem = f"a decorator can put nothing on it, since it is an object of type {kind}"
         hint = "Decorate a function of your own, or subscribe it with bus.listen(), bus.observe() or bus.answer()."
         raise SubscriptionError(name, problem, hint) from None
     return function

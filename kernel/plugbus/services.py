@@ -93,7 +93,7 @@ class Services(Asking):
             PermissionDeniedError: If this is itself the view of a plugin that may not act for others.
 
         Example:
-            >>> from plugbus.owner import Owner
+            >>> from plugbus import Owner
             >>> services = Services()
             >>> _ = services.factory(list, lambda owner: [owner.id], scope="plugin")
             >>> services.view(Owner("shop")).get(list)

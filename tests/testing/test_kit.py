@@ -250,7 +250,7 @@ class Digest(Plugin):
         await anyio.lowlevel.checkpoint()
         self.seen.append(event.shop)
 
-    @observes("kit.late", background=True, retry=Retry(attempts=3, delay_seconds=10, jitter=0))
+    @observes("kit.late", background=True, retry=Retry(attempts=3, delay_seconds=10, jitter=False))
     async def second(self, event) -> None:
         self.seen.append("late")
         raise ConnectionError("again")

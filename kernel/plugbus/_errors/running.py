@@ -116,8 +116,8 @@ class SyncEmitError(PlugbusError):
     """A sync emit or call on the event loop's own thread met an async subscriber; nothing ran.
 
     Args:
-        event: Name of the event.
-        subscriber: The first subscriber that needs the loop.
+        event: Name of the event; empty for ``bound.sync()``, which calls one function.
+        subscriber: The first subscriber that needs the loop; or that function.
 
     Example:
         >>> print(SyncEmitError("order.placed", "notify"))
@@ -131,6 +131,8 @@ class SyncEmitError(PlugbusError):
 
     def _parts(self) -> tuple[str, str]:
         what = f"emit of {self.event!r} needs the event loop for {self.subscriber!r}, on the thread that runs it"
+        if not self.event:
+            what = f"{self.subscriber!r} was called with bound.sync() on the thread of the event loop, which it needs"
         return (
             f"{what}; nothing ran.",
             "await bus.aemit(...), bus.acall(...) or bound(...) here, or do it from a worker thread.",

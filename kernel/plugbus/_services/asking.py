@@ -43,7 +43,7 @@ class Asking:
             name: Which of several.
 
         Example:
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> services = Services()
             >>> _ = services.value(int, 7)
             >>> services.has(int), services.has(str)
@@ -65,7 +65,7 @@ class Asking:
             PluginGoneError: If the owner of this view has left.
 
         Example:
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> services = Services()
             >>> _ = services.factory(list, lambda: ["built"])
             >>> services.get(list)
@@ -90,7 +90,7 @@ class Asking:
 
         Example:
             >>> import anyio
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> async def connect() -> list:
             ...     return ["connected"]
             >>> services = Services()
@@ -110,7 +110,7 @@ class Asking:
             given: How many positional parameters its caller passes.
 
         Example:
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> def handle(event: str, stock: dict[str, int], log) -> None: ...
             >>> print(*Services().parameters(handle, given=1), sep="; ")
             stock: dict[str, int]; log
@@ -143,7 +143,7 @@ class Asking:
             PluginGoneError: If the owner has left.
 
         Example:
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> services = Services()
             >>> _ = services.value(int, 7, name="count")
             >>> def show(what: str, count, unit="pieces") -> str:
@@ -182,7 +182,7 @@ class Asking:
 
         Example:
             >>> import anyio
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> services = Services()
             >>> _ = services.value(int, 7, name="count")
             >>> anyio.run(services.ainject, lambda count: count + 1)()
@@ -207,7 +207,7 @@ class Asking:
 
         Example:
             >>> from typing import Annotated
-            >>> from plugbus.services import Named, Services
+            >>> from plugbus import Named, Services
             >>> services = Services()
             >>> _ = services.factory(list, lambda who: [who], scope="call")
             >>> _ = services.factory(str, lambda: "nobody", scope="call", name="who")
@@ -223,7 +223,7 @@ class Asking:
         For whatever stands for another process, or outlives its caller; ``InProcess`` is made of it.
 
         Example:
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> services = Services()
             >>> _ = services.factory(list, list, scope="call")
             >>> with services.scope() as outer, services.detached(), services.scope() as inner:
@@ -258,7 +258,7 @@ class Asking:
             PluginGoneError: If the owner has left.
 
         Example:
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> services = Services()
             >>> _ = services.factory(list, lambda: [])
             >>> def search(text: str, results: list, limit: int = 10) -> None: ...

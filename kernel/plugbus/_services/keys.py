@@ -22,7 +22,7 @@ class Named(NamedTuple):
 
     Example:
         >>> from typing import Annotated
-        >>> from plugbus.services import Services
+        >>> from plugbus import Services
         >>> services = Services()
         >>> _ = services.value(str, "db-1"), services.value(str, "db-2", name="replica")
         >>> def connect(url: Annotated[str, Named("replica")]) -> str:
@@ -42,7 +42,7 @@ class Inject:
 
     Example:
         >>> from typing import Annotated
-        >>> from plugbus.services import Services
+        >>> from plugbus import Services
         >>> services = Services()
         >>> _ = services.value(dict, {"max_items": 9})
         >>> def show(limits: Annotated[dict, Inject]) -> dict:

@@ -81,7 +81,7 @@ def hint_for(parameter: Parameter, registry: Registry) -> str:
     fits = [provider.label for provider in providers if _is_subclass(provider.type, parameter.type)]
     if fits and parameter.named is None:
         hint += f"{fits[0]} is one: register it as {label(parameter.type)} too; "
-    return hint + "register it with services.value or services.factory"
+    return hint + "load the plugin that provides it, write one (@provides), or register it with services.value()"
 
 
 def ambiguous(where: Where, parameter: Parameter, found: Sequence[Provider]) -> Problem:

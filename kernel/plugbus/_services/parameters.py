@@ -39,7 +39,7 @@ class Parameter(NamedTuple):
         keyword_only: Whether it can be passed by name alone.
 
     Example:
-        >>> from plugbus.services import Services
+        >>> from plugbus import Services
         >>> def handle(event: str, log, retries: int = 3) -> None: ...
         >>> [parameter.name for parameter in Services().parameters(handle, given=1)]
         ['log', 'retries']

@@ -18,7 +18,7 @@ class Registration:
     """One provider in the container, until it is closed.
 
     Example:
-        >>> from plugbus.services import Services
+        >>> from plugbus import Services
         >>> services = Services()
         >>> registration = services.value(int, 7)
         >>> registration.close()
@@ -46,7 +46,7 @@ class Registration:
         Clean-up is as for :meth:`close`.
 
         Example:
-            >>> from plugbus.services import Services
+            >>> from plugbus import Services
             >>> services = Services()
             >>> settings = {"max_items": 1}
             >>> registration = services.factory(dict, lambda: dict(settings))
