@@ -10,7 +10,7 @@ import pytest
 from anyio import fail_after
 from tests.support import virtual_time
 
-from plugbus import Breaker, Event, Health, Kernel, KernelHealth, Logger, Plugin, observes
+from plugbus import Breaker, Event, Health, Kernel, KernelHealth, Logger, Manifest, Plugin, Plugins, observes
 from plugbus.health import worst
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +50,25 @@ async def test_each_plugin_tells_how_it_is_with_checks_and_metrics() -> None:
     assert health.status == "degraded"
     assert health.ok
     assert (health.plugins["mail"].reason, health.plugins["mail"].metrics) == ("slow", {"sent_per_second": 2.5})
+
+
+async def test_a_plugin_that_manages_may_ask_how_all_are() -> None:
+    """Nobody else needs the kernel itself for that: an edge, metrics."""
+    found: list[KernelHealth] = []
+
+    class Watcher(Plugin):
+        manifest = Manifest(id="watcher", publishes=[], subscribes=[], permissions=["kernel.manage"])
+
+        def __init__(self, plugins: Plugins) -> None:
+            self.plugins = plugins
+
+        async def on_ready(self) -> None:
+            found.append(await self.plugins.health(timeout_seconds=1))
+
+    async with Kernel(plugins=[Watcher, plugin("mail", Health(status="degraded"))], required=["watcher"]) as kernel:
+        assert found == [await kernel.health()]
+
+    assert found[0].plugins["mail"].status == "degraded"
 
 
 async def test_a_kernel_that_does_not_run_is_down() -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any, Final, TypeVar, final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 import anyio.from_thread
@@ -47,12 +47,13 @@ class Threads:
         limit: Permits per event loop; also how many abandoned threads are put up with.
     """
 
-    __slots__ = ("__weakref__", "_lock", "abandoned", "limit", "plugin")
+    __slots__ = ("__weakref__", "_limiters", "_lock", "abandoned", "limit", "plugin")
 
     def __init__(self, plugin: str, limit: int) -> None:
         self.plugin = plugin
         self.limit = limit
         self.abandoned = 0
+        self._limiters: WeakSet[anyio.CapacityLimiter] = WeakSet()
         self._lock = threading.Lock()
 
     async def run(self, call: Callable[[Any], T], event: object, *, place: object = None) -> T:
@@ -152,7 +153,15 @@ class Threads:
         limiter = limiters.get(self)
         if limiter is None:
             limiter = limiters[self] = anyio.CapacityLimiter(self.limit)
+            with self._lock:
+                self._limiters.add(limiter)
         return limiter
+
+    @property
+    def busy(self) -> int:
+        """How many permits are taken, in all event loops; from any thread."""
+        with self._lock:
+            return sum(limiter.borrowed_tokens for limiter in self._limiters)
 
     def count(self, change: int) -> None:
         """Note an abandoned thread (+1), or that one came to its end after all (-1)."""

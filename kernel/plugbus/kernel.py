@@ -181,9 +181,7 @@ class Kernel:
         Args:
             timeout_seconds: Time for each plugin to answer, in seconds; one that does not is down.
         """
-        from plugbus._kernel.checkup import check_health
-
-        return await check_health(self._runtime, timeout_seconds)
+        return await self._plugins.health(timeout_seconds=timeout_seconds)
 
     def check(self) -> list[Problem]:
         """Return everything that is wrong or odd, all at once, without booting anything.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from plugbus._kernel.control import Control
     from plugbus._kernel.runtime import Runtime
     from plugbus._kernel.unit import Unit
+    from plugbus.health import KernelHealth
     from plugbus.manifest import Manifest
     from plugbus.owner import Owner
 
@@ -153,6 +154,16 @@ class Plugins(Mapping[str, PluginRecord]):
 
     def __len__(self) -> int:
         return len(self._runtime.units)
+
+    async def health(self, *, timeout_seconds: float = 5.0) -> KernelHealth:
+        """Ask each plugin how it is, all at once, and add what the kernel has seen; as :meth:`Kernel.health`.
+
+        Args:
+            timeout_seconds: Time for each plugin to answer, in seconds; one that does not is down.
+        """
+        from plugbus._kernel.checkup import check_health
+
+        return await check_health(self._runtime, timeout_seconds)
 
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs.

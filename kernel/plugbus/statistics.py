@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, final
 
 if TYPE_CHECKING:
     from plugbus._background.queue import Queue
+    from plugbus._threads import Threads
+    from plugbus.owner import Owner
     from plugbus.subscription import Subscription
 
 __all__ = ("BackgroundStatistics", "BusStatistics", "PluginStatistics")
@@ -51,6 +53,8 @@ class PluginStatistics(NamedTuple):
         threads_abandoned: Worker threads that overran their time limit and still run.
         breakers: State of each breaker, by name of the subscriber: ``"closed"``, ``"open"`` or ``"half_open"``.
         background: What each background observer has done, by name; what was posted is under ``"bus.post"``.
+        threads_busy: Worker threads that it occupies now, abandoned ones included.
+        threads_limit: How many it may occupy at once, per event loop; zero for one that has left.
 
     Example:
         >>> from plugbus import Breaker, EventBus
@@ -65,6 +69,8 @@ class PluginStatistics(NamedTuple):
     threads_abandoned: int
     breakers: Mapping[str, str]
     background: Mapping[str, BackgroundStatistics]
+    threads_busy: int = 0
+    threads_limit: int = 0
 
 
 @final
@@ -86,27 +92,45 @@ class BusStatistics(NamedTuple):
 
 
 def statistics_of(
-    subscriptions: Iterable[Subscription], failures: Mapping[str, int], queues: Iterable[Queue]
+    subscriptions: Iterable[Subscription],
+    owners: Iterable[Owner],
+    failures: Mapping[str, int],
+    queues: Iterable[Queue],
 ) -> BusStatistics:
     """Count what is there."""
     by_plugin: dict[str, list[Subscription]] = {plugin: [] for plugin in failures}
+    threads: dict[str, set[Threads]] = {}
     background: dict[str, dict[str, BackgroundStatistics]] = {}
+    for owner in owners:
+        threads.setdefault(owner.id, set()).add(owner.threads)
     for subscription in subscriptions:
         by_plugin.setdefault(subscription.plugin, []).append(subscription)
+        threads.setdefault(subscription.plugin, set()).add(subscription.owner.threads)
     for queue in queues:
-        by_plugin.setdefault(queue.plugin, [])
         background.setdefault(queue.plugin, {})[queue.name] = queue.statistics()
     return BusStatistics(
         {
-            plugin: _of_plugin(members, failures.get(plugin, 0), background.get(plugin, {}))
-            for plugin, members in by_plugin.items()
+            plugin: _of_plugin(
+                by_plugin.get(plugin, []), failures.get(plugin, 0), background.get(plugin, {}), threads.get(plugin, ())
+            )
+            for plugin in {**by_plugin, **threads, **background}
         }
     )
 
 
 def _of_plugin(
-    members: list[Subscription], failures: int, background: Mapping[str, BackgroundStatistics]
+    members: list[Subscription],
+    failures: int,
+    background: Mapping[str, BackgroundStatistics],
+    threads: Collection[Threads],
 ) -> PluginStatistics:
     breakers = {member.name: member.breaker.state for member in members if member.breaker is not None}
-    threads = {member.owner.threads for member in members}
-    return PluginStatistics(len(members), failures, sum(item.abandoned for item in threads), breakers, background)
+    return PluginStatistics(
+        len(members),
+        failures,
+        sum(item.abandoned for item in threads),
+        breakers,
+        background,
+        sum(item.busy for item in threads),
+        sum(item.limit for item in threads),
+    )

@@ -140,7 +140,9 @@ class Managing(BusState):
         """Return what happened so far, by plugin."""
         runner = self._core.background
         queues = [] if runner is None else runner.queues()
-        return statistics_of(self.subscriptions(), self._core.failures.by_plugin(), queues)
+        with self._core.lock:
+            owners = self._core.book.owners()
+        return statistics_of(self.subscriptions(), owners, self._core.failures.by_plugin(), queues)
 
     def view(self, owner: Owner, services: Services | None = None) -> Self:
         """Return the same bus as *owner* sees it: what is registered through it belongs to the owner.

@@ -89,6 +89,10 @@ class Book:
         self._count += 1
         self._ranks[owner] = self._count
 
+    def owners(self) -> list[Owner]:
+        """Return the plugins that have a view and have not left, with subscriptions or without."""
+        return [owner for owner in self._ranks if not owner.gone]
+
     def succeed(self, owner: Owner, old: Owner) -> None:
         """Give an owner the place of another one, in whose place it comes."""
         self._ranks[owner] = self._ranks.get(old, self._count)
