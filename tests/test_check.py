@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -323,6 +324,16 @@ def test_a_source_that_cannot_be_read_is_not_judged(packages: Path) -> None:
     (packages / "checked_shop" / "inner.py").write_text("def (\n")
 
     assert kernel.check() == []
+
+
+@pytest.mark.parametrize("name", ["test_inner", "inner_test", "conftest"])
+def test_tests_beside_a_plugin_may_import_another_plugin(packages: Path, name: str) -> None:
+    """Pytest imported them; no plugin does."""
+    (packages / "checked_shop" / "inner.py").write_text("it = 1\n")
+    (packages / "checked_shop" / f"{name}.py").write_text("from checked_catalog.models import Product\n")
+    importlib.import_module(f"checked_shop.{name}")
+
+    assert Kernel(plugins=["checked_shop", "checked_catalog"]).check() == []
 
 
 def test_check_forgets_the_folder_plugins_it_looked_at(tmp_path: Path) -> None:

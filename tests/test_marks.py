@@ -141,7 +141,7 @@ def test_a_mark_is_frozen_and_no_class(value: Any, problem: str) -> None:
 
 
 def test_what_cannot_carry_a_mark_is_refused() -> None:
-    with pytest.raises(SubscriptionError, match=r"'print'.*is a builtin_function_or_method"):
+    with pytest.raises(SubscriptionError, match=r"'print'.*of type builtin_function_or_method"):
         job("loud")(print)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import pytest
 from tests.bus.tools import (
     Ask,
@@ -28,7 +31,7 @@ from tests.bus.tools import (
     tracer,
 )
 
-from plugbus import ChainContractError, Event, EventBus, Listener, Request, event, replace
+from plugbus import ChainContractError, Event, EventBus, Listener, NamedEvent, Request, event, replace
 
 pytestmark = marks
 
@@ -399,3 +402,49 @@ def test_a_checked_listener_object_is_named_by_its_class(checked: EventBus) -> N
         checked.emit(Ping())
 
     assert "Forgetful" in caught.value.subscriber
+
+
+@pytest.mark.anyio
+async def test_live_objects_in_plain_data_are_neither_copied_nor_taken_for_changed(checked: EventBus) -> None:
+    """A copy of an event of the loop is no event; such a one failed when it was thrown away."""
+    heard: list[object] = []
+    checked.observe("checked.live", heard.append)
+    live = NamedEvent("checked.live", {"done": anyio.Event(), "thing": object(), "numbers": [1]})
+
+    await checked.aemit(live)
+
+    assert heard == [live]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data["numbers"].append(2),
+        lambda data: data["set"].add(2),
+        lambda data: data["bytes"].extend(b"2"),
+        lambda data: data["queue"].append(2),
+        lambda data: setattr(data["inner"], "port", 2),
+        lambda data: data.pop("numbers"),
+    ],
+    ids=["list", "set", "bytes", "deque", "dataclass", "dict"],
+)
+def test_whatever_changes_within_plain_data_is_found(checked: EventBus, change: Callable[[Any], object]) -> None:
+    """However deep it is."""
+
+    @dataclass
+    class Inner:
+        port: int
+
+    data = {"numbers": [1], "set": {1}, "bytes": bytearray(b"1"), "queue": deque([1]), "inner": Inner(1)}
+    checked.observe("checked.deep", lambda event: change(event.data))
+
+    with pytest.raises(ChainContractError, match="it changed the event under way"):
+        checked.emit(NamedEvent("checked.deep", data))
+
+
+def test_an_event_that_holds_itself_is_not_compared(checked: EventBus) -> None:
+    data: dict[str, Any] = {}
+    data["self"] = data
+    checked.listen("checked.circle", lambda event, next_fn: next_fn(event))
+
+    assert checked.emit(NamedEvent("checked.circle", data)).data is data

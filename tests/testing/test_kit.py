@@ -10,12 +10,14 @@ from typing import ClassVar
 
 import anyio
 import pytest
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, to_thread
+from tests.support import virtual_time
 
 from plugbus import (
     Clock,
     Event,
     EventBus,
+    Kernel,
     KernelStartError,
     ListenerFailed,
     Manifest,
@@ -27,6 +29,7 @@ from plugbus import (
     Retry,
     Tasks,
     Veto,
+    mark,
     observes,
     provides,
     replace,
@@ -40,6 +43,7 @@ from plugbus.testing import (
     capture,
     interleaved,
     settle,
+    until,
 )
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +66,105 @@ class Mailer:
 @pytest.fixture
 def bus() -> EventBus:
     return EventBus()
+
+
+# Until
+
+
+class Counting(Plugin):
+    def __init__(self) -> None:
+        self.count = 0
+
+    @observes("kit.count", background=True)
+    async def add(self, event: Event) -> None:
+        self.count += 1
+
+    @observes("kit.blocking")
+    def add_in_a_thread(self, event: Event) -> None:
+        self.count += 1
+
+
+async def test_until_returns_what_the_predicate_returned() -> None:
+    """At once if it holds already, else when something that ended made it hold."""
+    async with Kernel([Counting]) as kernel:
+        counting = kernel.plugins["counting"].instance
+        assert isinstance(counting, Counting)
+        assert await until(kernel, lambda: "at once") == "at once"
+        await kernel.bus.aemit_named("kit.count", {})
+        assert await until(kernel, lambda: counting.count) == 1
+        async with create_task_group() as tasks:
+            tasks.start_soon(kernel.bus.aemit_named, "kit.blocking", {})
+            assert await until(kernel, lambda: counting.count == 2)
+
+
+@virtual_time
+async def test_until_looks_again_when_something_happens_and_not_after_a_while() -> None:
+    """No time passes on the clock, which would move on if it only looked again later."""
+    async with Kernel([Counting]) as kernel:
+        counting = kernel.plugins["counting"].instance
+        assert isinstance(counting, Counting)
+        began = anyio.current_time()
+        await kernel.bus.aemit_named("kit.count", {})
+
+        await until(kernel, lambda: counting.count)
+
+        assert anyio.current_time() == began
+
+
+@virtual_time
+async def test_until_sees_what_happens_without_the_bus() -> None:
+    done: list[int] = []
+
+    async def work() -> None:
+        await anyio.sleep(1)
+        done.append(1)
+
+    async with Kernel() as kernel, create_task_group() as tasks:
+        tasks.start_soon(work)
+        assert await until(kernel, lambda: done) == [1]
+        assert anyio.current_time() < 1.1
+
+
+@virtual_time
+async def test_until_says_what_happened_instead() -> None:
+    """Which predicate, how long, what was emitted, what still waits."""
+    async with Kernel() as kernel:
+        with pytest.raises(AssertionError, match=r"lambda> \(.*test_kit.py:\d+\) does not hold after 2 s; nothing was"):
+            await until(kernel, lambda: False, timeout_seconds=2)
+        block = anyio.Event()
+
+        async def hang(event: object) -> None:
+            await block.wait()
+
+        async def refuse(event: object, next_fn: object) -> None:
+            raise Veto("no")
+
+        async def emit() -> None:
+            await kernel.bus.aemit(Paid(shop="berlin"))
+            with pytest.raises(Veto):
+                await kernel.bus.aemit("text")
+
+        kernel.bus.observe(Paid, hang, background=True, name="hang")
+        kernel.bus.listen(str, refuse)
+        async with create_task_group() as tasks:
+            tasks.start_soon(emit)
+            with pytest.raises(AssertionError, match=r"kit.paid, .*\(Veto\); in the background there is hang of host"):
+                await until(kernel, lambda: None)
+        block.set()
+
+
+async def test_until_refuses_an_async_predicate_and_lets_errors_pass() -> None:
+    async def never() -> bool:
+        return False
+
+    def fail() -> bool:
+        raise LookupError("no shop")
+
+    async with Kernel() as kernel:
+        with pytest.raises(TypeError, match=r"never .* is async; pass a plain function"):
+            await until(kernel, never)
+        with pytest.raises(LookupError, match="no shop"):
+            await until(kernel, fail)
 
 
 # Capture
@@ -385,6 +488,17 @@ async def test_conformance_names_what_does_not_hold() -> None:
     for plugin, said in [(Alone, "boots_alone"), (Leaking, "leaves_no_trace"), (Undeclared, "keeps_to_its_manifest")]:
         problems = await Conformance(plugin).problems()
         assert said in " ".join(map(str, problems))
+
+
+async def test_what_is_odd_but_allowed_does_not_break_conformance() -> None:
+    """A mark that nobody reads, say; ``check`` reports it, and does not call it wrong."""
+
+    class Odd(Plugin):
+        @mark("nobody reads this")
+        def tidy(self) -> None: ...
+
+    assert [problem.fatal for problem in await to_thread.run_sync(Kernel([Odd]).check)] == [False]
+    assert await Conformance(Odd).problems() == []
 
 
 class TestGood(PluginConformance):

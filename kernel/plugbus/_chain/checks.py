@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+from collections import deque
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, final
 
@@ -100,12 +101,24 @@ def _kind(value: object) -> str:
 
 
 def _content(event: Any) -> Any:
-    """Return a deep copy of what an event holds; None where it holds live objects that cannot be copied."""
-    state = event.__dict__ if isinstance(event, BaseModel) else getattr(event, "__dict__", None)
+    """Return what an event holds, to be compared later; None where that cannot be told."""
     try:
-        return copy.deepcopy(state)
-    except Exception:  # noqa: BLE001 - locks, sockets, apps: such an event is not compared
+        return _snapshot(getattr(event, "__dict__", None))
+    except RecursionError:  # it holds itself
         return None
+
+
+def _snapshot(value: Any) -> Any:
+    """Copy what data is made of; a live object stands for itself, since a copy of it may be no object that works."""
+    if isinstance(value, dict):
+        return {key: _snapshot(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, deque)):
+        return [_snapshot(item) for item in value]
+    if isinstance(value, (set, bytearray)):
+        return value.copy()
+    if isinstance(value, BaseModel) or (is_dataclass(value) and hasattr(value, "__dict__")):
+        return value, _snapshot(vars(value))
+    return value
 
 
 def _fits(result: Any, wanted: Any) -> bool:

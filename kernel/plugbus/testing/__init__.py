@@ -11,6 +11,7 @@ from plugbus.testing._conformance import Conformance, PluginConformance
 from plugbus.testing._interleaving import interleaved
 from plugbus.testing._kernels import KernelFactory
 from plugbus.testing._settling import settle
+from plugbus.testing._waiting import until
 
 __all__ = (
     "Captured",
@@ -21,4 +22,5 @@ __all__ = (
     "capture",
     "interleaved",
     "settle",
+    "until",
 )

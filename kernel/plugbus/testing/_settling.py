@@ -9,7 +9,7 @@ from plugbus.errors import NotSettledError
 if TYPE_CHECKING:
     from plugbus.kernel import Kernel
 
-__all__ = ("settle",)
+__all__ = ("settle", "unsettled")
 
 
 async def settle(kernel: Kernel, *, timeout_seconds: float = 5.0) -> None:
@@ -45,12 +45,13 @@ async def settle(kernel: Kernel, *, timeout_seconds: float = 5.0) -> None:
     runner = kernel.bus._core.background  # noqa: SLF001 - the test kit belongs to the kernel
     if runner is not None:
         await runner.wait_idle(None, timeout_seconds)
-    unsettled = tuple(_unsettled(kernel))
-    if unsettled:
-        raise NotSettledError(timeout_seconds, unsettled)
+    left = tuple(unsettled(kernel))
+    if left:
+        raise NotSettledError(timeout_seconds, left)
 
 
-def _unsettled(kernel: Kernel) -> list[str]:
+def unsettled(kernel: Kernel) -> list[str]:
+    """Say what waits or runs in the background."""
     return [
         f"{name} of {plugin}: {work.depth} waiting, {work.running} running"
         for plugin, statistics in kernel.bus.statistics().plugins.items()
