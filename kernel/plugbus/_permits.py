@@ -21,16 +21,22 @@ from plugbus.registry import Pattern
 if TYPE_CHECKING:
     from plugbus._chain.links import Entry
     from plugbus.event_types import EventType
-    from plugbus.options import Target
+    from plugbus.options import Options, Target
     from plugbus.subscription import Subscription
 
-__all__ = ("Limits", "Permits", "checked_permission", "passed_by")
+__all__ = ("Limits", "Permits", "checked_permission", "kernels_own", "passed_by", "spoken")
 
 EVERYTHING: Final = "**"
 MANAGE: Final = "kernel.manage"
 """The permission to act for other plugins."""
 
 _PERMISSION: Final = re.compile(r"[^.\s*]+(\.[^.\s*]+)*")
+_KERNEL_SERVICES: Final = (
+    "Clock", "Current", "EventBus", "Logger", "Owner", "Plugins", "Principal", "Services", "Tasks",
+)  # fmt: skip
+_KERNEL_PARAMETERS: Final = frozenset(
+    {"bus", "clock", "event_bus", "log", "logger", "owner", "services", "settings", "tasks"}
+)
 _Layers: TypeAlias = tuple[tuple[Pattern, ...], ...]
 
 
@@ -131,6 +137,39 @@ class Permits:
         names = (declared.name, *declared.aliases) if name is None else (name,)
         return _allow(self._subscribes, lambda pattern: any(map(pattern.matches, names)))
 
+    def narrowed(self, options: Options, targets: Iterable[Target]) -> Options:
+        """Return options for a subscriber to whom a ``ListenerFailed`` passes with an event only that it may hear."""
+        failure = _public("ListenerFailed")
+        name = event_type(failure).name
+        if not any(Pattern(each).matches(name) if isinstance(each, str) else each is failure for each in targets):
+            return options  # a root takes the right to hear everything
+        return options._replace(where=self._filter(failure, options.where))
+
+    def _filter(self, failure: Any, where: Callable[[Any], bool] | None) -> Callable[[Any], bool]:
+        def may_hear_what_failed(event: Any) -> bool:
+            if type(event) is failure and event.plugin != self._plugin:  # its own it was given anyway
+                told = event.event
+                name = told.name if isinstance(told, NamedEvent) else None
+                if not self.may_hear(event_type(type(told)), name):
+                    return False
+            return where is None or where(event)
+
+        return may_hear_what_failed
+
+    def handing_on(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a listener that is asked for the name of what it hands on in the place of another event."""
+
+        def checked(event: Any, next_fn: Callable[[Any], Any]) -> Any:
+            def hand_on(other: Any) -> Any:
+                if other is not event and (name := _name_of(other)) != _name_of(event):
+                    self.check_name(name)
+                    self.check_publish(type(other))
+                return next_fn(other)
+
+            return call(event, hand_on)
+
+        return checked
+
     def check_use(self, permission: str) -> None:
         """Ask whether something may be used that is tied to a permission.
 
@@ -140,15 +179,37 @@ class Permits:
         if not _allow(self._uses, lambda pattern: pattern.covers(permission)):
             raise PermissionDeniedError(self._plugin, "use", permission)
 
+    def may_manage(self) -> bool:
+        """Tell whether it may act for others."""
+        return bool(self._uses) and _allow(self._uses, lambda pattern: pattern.covers(MANAGE))
+
     def check_manage(self) -> None:
         """Ask whether it may act for others, where it would shed its limits; only who was told so explicitly may.
 
         Raises:
             PermissionDeniedError: If it may not.
         """
-        if not self._uses:
+        if not self.may_manage():
             raise PermissionDeniedError(self._plugin, "use", MANAGE)
-        self.check_use(MANAGE)
+
+
+def spoken(limits: Limits) -> dict[str, tuple[str, ...]]:
+    """Return what a manifest or a grant says, by field."""
+    fields = {"publishes": limits.publishes, "subscribes": limits.subscribes, "permissions": limits.permissions}
+    return {name: tuple(patterns) for name, patterns in fields.items() if patterns is not None}
+
+
+def kernels_own(type_: object, named: str | None, names: Iterable[str]) -> str | None:
+    """Return what of a service is the kernel's to provide, as text; ``None`` if nothing is.
+
+    Args:
+        type_: What it is asked for as.
+        named: What sets it apart from others of its type.
+        names: Its names for un-annotated parameters.
+    """
+    if named is None and any(type_ is _public(name) for name in _KERNEL_SERVICES):
+        return getattr(type_, "__name__", str(type_))
+    return next((repr(name) for name in names if name in _KERNEL_PARAMETERS), None)
 
 
 def passed_by(subscription: Subscription, declared: EventType) -> Problem:
@@ -191,15 +252,22 @@ def _published(cls: type) -> Iterator[str]:
             yield name
 
 
+def _name_of(event: object) -> str:
+    return event.name if isinstance(event, NamedEvent) else event_type(type(event)).name
+
+
+def _public(name: str) -> Any:
+    return vars(sys.modules["plugbus"])[name]  # which imports us
+
+
 @cache
 def _kernel_types() -> frozenset[type]:
     """Return what the kernel tells: whatever class it exports, but for the bases of everybody's events.
 
     And but for those whose listeners have a say in other plugins' boots and settings, and read their secrets.
     """
-    public = vars(sys.modules["plugbus"])
-    asked = {public["PluginConfiguring"], public["PluginBooting"]}
-    exported = (public[name] for name in public["__all__"])
+    asked = {_public("PluginConfiguring"), _public("PluginBooting")}
+    exported = map(_public, vars(sys.modules["plugbus"])["__all__"])
     return frozenset(value for value in exported if isinstance(value, type) and not is_root(value)) - asked
 
 

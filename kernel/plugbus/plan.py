@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, final
 
 from pydantic import BaseModel, ConfigDict
 
+from plugbus._permits import spoken
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import plugin_key
 
@@ -35,6 +36,9 @@ class PluginStep(BaseModel):
         setting_sources: Where each key of its settings comes from; ``default`` where nobody gives it.
         needs: Ids of the plugins that it cannot be without.
         required: Whether the kernel does not start without it.
+        declares: What its manifest declares of ``publishes``, ``subscribes`` and ``permissions``; what is not there
+            is not limited.
+        granted: What the operator grants, likewise; one entry for each place where grants of it are given.
 
     Example:
         >>> from plugbus import Kernel, Plugin
@@ -56,6 +60,8 @@ class PluginStep(BaseModel):
     setting_sources: Mapping[str, str] = {}
     needs: tuple[str, ...] = ()
     required: bool = False
+    declares: Mapping[str, tuple[str, ...]] = {}
+    granted: tuple[Mapping[str, tuple[str, ...]], ...] = ()
 
 
 @final
@@ -114,4 +120,6 @@ def _step(position: int, name: str, unit: Unit, required: frozenset[str]) -> Plu
         setting_sources={} if unit.settings_model is None else unit.drafted().shown(),
         needs=tuple(other.id for other in unit.needs),
         required=plugin_key(name) in required,
+        declares=spoken(unit.manifest) if unit.manifest else {},
+        granted=tuple(map(spoken, unit.surroundings.permitting.for_plugin(unit.id))),
     )

@@ -1,7 +1,6 @@
 """Services: what subscribers and plugins are handed, instead of fetching it themselves.
 
-Owns the public face; the rooms behind it are ``_services/``: what a callable wants (``parameters``), who provides
-it (``registry``), whether it all fits (``planning``), building and closing.
+Owns the public face; the rooms behind it, from what a callable wants to closing, are in ``_services/``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from plugbus._services.keys import Inject, Named, label, place
 from plugbus._services.overrides import Override
 from plugbus._services.parameters import Parameter, parameters_of, wanted
 from plugbus._services.providers import LIFETIMES, Lifetime, Provider
-from plugbus._services.registration import Registration
+from plugbus._services.registration import Registration, refuse_kernels_own
 from plugbus.errors import Problem
 from plugbus.owner import Owner
 
@@ -184,9 +183,8 @@ class Services(Asking):
     def override(self, type_: TypeForm[T], replacement: object, *, name: str | None = None) -> Override:
         """Let something stand in for a service inside ``with`` or ``async with``, also for one that is built already.
 
-        Those who were built before keep what they got; those built inside are built with the replacement, and go
-        with it, cleaned up. Overrides nest; the innermost counts. A plain ``with`` leaves async clean-up to
-        ``aclose``.
+        Who was built before keeps what it got; who is built inside is built with the replacement, and cleaned up with
+        it. Overrides nest. A plain ``with`` leaves async clean-up to ``aclose``.
 
         Args:
             type_: The type, or ``Annotated[type, Named(...)]``.
@@ -195,6 +193,7 @@ class Services(Asking):
 
         Raises:
             PermissionDeniedError: If this is the view of a plugin that may not act for others, and it is not its own.
+            ServiceError: If this is the view of a plugin, and the kernel provides it itself.
 
         Example:
             >>> services = Services()
@@ -208,12 +207,13 @@ class Services(Asking):
         parameter = wanted(type_, name)
         found = self._container.find(parameter)
         target = found[0] if len(found) == 1 else None
+        names = target.names if target else _all(parameter.named, ())
+        refuse_kernels_own(self._owner, parameter.type, parameter.named, names)
         if self._owner is not None:  # the replacement is handed to whoever asks, and reads for whom it stands in for
             self._owner.check_acting_for(target.owner if target else None)
         scope: Lifetime = target.scope if target else "app"
         owner = target.owner if target else self._owner
         factory = replacement if _is_factory(replacement) else None
-        names = target.names if target else _all(parameter.named, ())
         provider = Provider(
             parameter.type, parameter.named, names, factory=factory, value=replacement, scope=scope, owner=owner,
             permission=target.permission if target else None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -124,13 +124,29 @@ def list_plugins(target: str | None, *, as_json: bool) -> int:
     if as_json:
         print_lines(plan.model_dump_json(indent=2))
     else:
-        print_table(("plugin", "version", "state", "boot", "reason"), list(map(_row, plan.plugins)))
+        _print_plugins(plan.plugins)
     return PROBLEMS if any(step.state in _NOT_WELL for step in plan.plugins) else 0
 
 
-def _row(step: PluginStep) -> tuple[str, ...]:
-    took = f"{step.boot_seconds * 1000:.1f} ms" if step.boot_seconds else "-"
-    return (step.id, step.version or "-", step.state, took, step.reason or "-")
+def _print_plugins(steps: Sequence[PluginStep]) -> None:
+    columns = {
+        "plugin": [step.id for step in steps],
+        "version": [step.version or "-" for step in steps],
+        "state": [step.state.value for step in steps],
+        "boot": [f"{step.boot_seconds * 1000:.1f} ms" if step.boot_seconds else "-" for step in steps],
+        "declares": [_declared(step.declares) for step in steps],
+        "granted": [" and ".join(map(_declared, step.granted)) or "-" for step in steps],
+        "reason": [step.reason or "-" for step in steps],
+    }
+    for name in ("declares", "granted"):  # wide, and of interest where somebody is limited
+        if set(columns[name]) <= {"-"}:
+            del columns[name]
+    print_table(tuple(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _declared(limits: Mapping[str, tuple[str, ...]]) -> str:
+    said = (f"{field} {', '.join(patterns) or 'nothing'}" for field, patterns in limits.items())
+    return "; ".join(said) or "-"
 
 
 def explain_event(event: str, target: str | None, form: Literal["table", "json", "mermaid"]) -> None:

@@ -122,13 +122,19 @@ class Managing(BusState):
         return self._core.registry.named(name)
 
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """Return all subscriptions, the oldest first."""
+        """Return all subscriptions, the oldest first; those of a plugin alone that is limited and manages no others."""
+        everyone = self._everyone()
+        if self._owner.permits is None or self._owner.permits.may_manage():
+            return everyone
+        return tuple(item for item in everyone if item.owner is self._owner)
+
+    def _everyone(self) -> tuple[Subscription, ...]:
         with self._core.lock:
             return tuple(self._core.book)
 
     def problems(self) -> list[Problem]:
         """Return what is odd but allowed: references to nobody, views that cannot fit, events that pass somebody by."""
-        everyone = self.subscriptions()
+        everyone = self._everyone()
         with self._core.lock:
             viewing = [(item, event_type(cls)) for item in everyone if item.view for cls in self._core.heard_by(item)]
             barred = [(item, cls) for item in everyone for cls in self._core.meant_by(item) - self._core.heard_by(item)]
@@ -142,7 +148,7 @@ class Managing(BusState):
         queues = [] if runner is None else runner.queues()
         with self._core.lock:
             owners = self._core.book.owners()
-        return statistics_of(self.subscriptions(), owners, self._core.failures.by_plugin(), queues)
+        return statistics_of(self._everyone(), owners, self._core.failures.by_plugin(), queues)
 
     def view(self, owner: Owner, services: Services | None = None) -> Self:
         """Return the same bus as *owner* sees it: what is registered through it belongs to the owner.
@@ -165,11 +171,13 @@ class Managing(BusState):
         return view
 
     def activate(self, owner: Owner) -> None:
-        """Let all subscriptions of an owner hear, at once."""
+        """Let all subscriptions of an owner hear, at once; raises as :meth:`view`, as all do that the kernel uses."""
+        self._owner.check_acting_for(owner)
         self._core.activate(owner)
 
     def overlap(self, generations: Generations | None) -> None:
         """Let new plugins come beside those in whose place they are to be; ``None`` ends that."""
+        self._owner.check_acting_for(None)
         swapping.overlap(self._core, generations)
 
     def swap(self, generations: Generations, *, back: bool = False) -> None:
@@ -178,14 +186,17 @@ class Managing(BusState):
         Raises:
             PlugbusError: If what came onto the bus meanwhile contradicts it; nothing has changed then.
         """
+        self._owner.check_acting_for(None)
         swapping.swap(self._core, generations, back=back)
 
     async def replay(self, owner: Owner) -> None:
         """Replay sticky events to the subscriptions of an owner that has just become active."""
+        self._owner.check_acting_for(owner)
         await areplay(self._core, owner)
 
     def retire(self, owner: Owner) -> None:
         """Close all subscriptions of an owner and take its event types out."""
+        self._owner.check_acting_for(owner)
         self._core.retire(owner)
 
     def background(self, *, drain_seconds: float = 10.0) -> BackgroundOpen:
@@ -199,6 +210,7 @@ class Managing(BusState):
         Raises:
             ValueError: If *drain_seconds* is below zero.
             RuntimeError: On entering, if somebody does so already, as a kernel does for its own bus.
+            PermissionDeniedError: As :meth:`view`.
 
         Example:
             >>> import anyio
@@ -215,12 +227,15 @@ class Managing(BusState):
         """
         from plugbus._background.alone import BackgroundOpen  # only where somebody has such work
 
+        self._owner.check_acting_for(None)
         return BackgroundOpen(self._core, drain_seconds)
 
     def attach_background(self, runner: Runner) -> None:
         """Set who runs background observers and posts."""
+        self._owner.check_acting_for(None)
         runner.attach(self._core)
 
     def attach_portal(self, portal: BlockingPortal | None) -> None:
         """Set where sync emits from foreign threads find a loop; None takes it away."""
+        self._owner.check_acting_for(None)
         self._core.bridge.portal = portal

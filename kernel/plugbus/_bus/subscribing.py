@@ -154,6 +154,7 @@ class Subscribing(BusState):
         if self._owner.permits is not None:
             for target in targets:
                 self._owner.permits.check_subscribe(target)
+            options = self._owner.permits.narrowed(options, targets)
         known = known_types(targets, self._core.registry)
         ready = prepare(kind, call, known, options, self._owner, self._services)
         subscription = self._core.subscribe(kind, targets, options, self._owner, ready)

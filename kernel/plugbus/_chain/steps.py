@@ -90,6 +90,9 @@ def step_for(subscription: Subscription, around: Surroundings) -> Step:
 def _wrapped(subscription: Subscription, around: Surroundings) -> Step:
     options = subscription.options
     call, acall = _in_units(subscription, around)
+    permits = subscription.owner.permits
+    if permits is not None and permits.limits_publishing and subscription.kind == "listener":
+        call, acall = (each and permits.handing_on(each) for each in (call, acall))
     if around.checked:
         call = call and checked(call, subscription, around.declared)
         acall = acall and achecked(acall, subscription, around.declared)

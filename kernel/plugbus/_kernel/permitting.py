@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from plugbus._errors.base import close_names
-from plugbus.errors import PermissionDeniedError, Problem
+from plugbus._services.registration import refuse_kernels_own
+from plugbus.errors import PermissionDeniedError, Problem, ServiceError
 from plugbus.manifest import plugin_key
 from plugbus.registry import Pattern
 from plugbus.settings import SettingsStore
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from plugbus._kernel.config import Grant
     from plugbus._kernel.definition import Service
     from plugbus._kernel.unit import Unit
+    from plugbus.errors import PlugbusError
     from plugbus.manifest import Manifest
 
 __all__ = ("Permitting", "denied_service", "grant_problems", "permit_problems")
@@ -67,15 +69,17 @@ def _denied(unit: Unit) -> Iterator[Problem]:
 
 def denied_service(unit: Unit, service: Service) -> Problem | None:
     """Return why a plugin may not provide one of its services, if it may not."""
-    if service.type is SettingsStore:
-        try:
+    name = service.provided.name
+    try:
+        refuse_kernels_own(unit.owner, service.type, None, (name,))
+        if service.type is SettingsStore:
             unit.owner.check_acting_for(None)
-        except PermissionDeniedError as error:
-            return _problem(f"provider {service.provided.name}", error)
+    except (PermissionDeniedError, ServiceError) as error:
+        return _problem(f"provider {name}", error)
     return None
 
 
-def _problem(where: str, error: PermissionDeniedError) -> Problem:
+def _problem(where: str, error: PlugbusError) -> Problem:
     what, _, hint = str(error).partition("\nHint: ")
     return Problem(where, what.rstrip("."), hint.rstrip("."))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from plugbus._errors.base import close_names
 from plugbus._kernel.intercepting import interception
+from plugbus._kernel.permitting import denied_service
 from plugbus._kernel.targets import called_by_others, provider_of
 from plugbus._services.annotations import BY_NAME
 from plugbus._services.keys import label
@@ -47,6 +48,8 @@ class Index:
             self._provided.setdefault(plugin_key(name), unit)
         self.readers += [(found.mark.kind, unit) for _, found in unit.definition.marks if isinstance(found.mark, Reads)]
         for service in unit.definition.services:
+            if denied_service(unit, service) is not None:
+                continue  # or those who mean somebody else's would wait for what never comes
             name = service.provided.name
             self._provided.setdefault(plugin_key(name), unit)
             self._names.setdefault(name, unit)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import final
 
+from plugbus._permits import kernels_own
 from plugbus._services.closing import raise_failures
 from plugbus._services.container import Container
+from plugbus._services.keys import label
 from plugbus._services.providers import Provider
-from plugbus.owner import Owner
+from plugbus.errors import ServiceError
+from plugbus.owner import HOST_ID, Owner
 from plugbus.settings import SettingsStore
 
-__all__ = ("Registration",)
+__all__ = ("Registration", "refuse_kernels_own")
 
 
 @final
@@ -29,6 +33,7 @@ class Registration:
     __slots__ = ("_container", "_disown", "_provider")
 
     def __init__(self, container: Container, provider: Provider, owner: Owner | None) -> None:
+        refuse_kernels_own(owner, provider.type, provider.name, provider.names)
         if provider.type is SettingsStore and owner is not None:
             owner.check_acting_for(None)  # it is handed what is set for other plugins, and says what that is
         self._container, self._provider = container, provider
@@ -84,3 +89,17 @@ class Registration:
 
     def __repr__(self) -> str:
         return f"<Registration of {self._provider.label} from {self._provider.place}>"
+
+
+def refuse_kernels_own(owner: Owner | None, type_: object, named: str | None, names: Iterable[str]) -> None:
+    """Refuse a plugin, limited or not, that would provide what everybody has from the kernel.
+
+    Raises:
+        ServiceError: If it would.
+    """
+    if owner is None or (owner.id == HOST_ID and owner.manifest is None):
+        return
+    if what := kernels_own(type_, named, names):
+        problem = f"plugin {owner.id!r} may not provide {what}, which is the kernel's own"
+        hint = "give it another type or name; the host may use services.override, or provide its Clock before the start"
+        raise ServiceError(label(type_, named), problem, hint)

@@ -87,6 +87,29 @@ def test_check_tells_who_does_what_it_may_not(plugbus, folder: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------- plugins
 
 
+def test_plugins_prints_what_each_declares_and_is_granted(plugbus, folder: Path) -> None:
+    """In the table where anybody is limited, and in the data always; two places that grant are two limits."""
+    (folder / "limited.py").write_text(
+        "from plugbus import Kernel, Manifest, Plugin\n"
+        "class Mail(Plugin):\n"
+        "    manifest = Manifest(id='mail', publishes=['mail.*', 'log.sent'], permissions=[])\n"
+        "class Free(Plugin, id='free'): ...\n"
+        "def kernel():\n"
+        "    return Kernel(plugins=[Mail, Free], grants={'mail': {'publishes': ['mail.sent']}},\n"
+        "                  config={'kernel': {'grants': {'mail': {'subscribes': []}}}})\n"
+    )
+    table = plugbus("plugins", "limited:kernel").out
+    mail, free = json.loads(plugbus("plugins", "limited:kernel", "--json").out)["plugins"]
+
+    assert table.splitlines()[0].split() == ["plugin", "version", "state", "boot", "declares", "granted", "reason"]
+    assert "publishes mail.*, log.sent; permissions nothing" in table
+    assert "publishes mail.sent" in table
+    assert " and " in table
+    assert mail["declares"] == {"publishes": ["mail.*", "log.sent"], "permissions": []}
+    assert sorted(map(str, mail["granted"])) == ["{'publishes': ['mail.sent']}", "{'subscribes': []}"]
+    assert (free["declares"], free["granted"]) == ({}, [])
+
+
 def test_plugins_prints_state_boot_time_and_reason_of_each(plugbus) -> None:
     """Somebody else's text stays text: no markup, one line for each plugin."""
     ended = plugbus("plugins", "shop:ill")
