@@ -325,3 +325,54 @@ def test_a_validator_of_others_is_quoted_unless_there_is_a_slice_of_a_secret_in_
     assert "start must be below end" in told(start=11)
     assert "not shown" in told(start=21)
     assert "not shown" in told(region="north")
+
+
+# -- over everything
+
+
+class Sized(Plugin, id="sized"):
+    class Settings(BaseModel):
+        size: int = 1
+        mail: dict[str, int] = {}
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
+@pytest.mark.anyio
+async def test_what_overrides_settings_goes_over_the_argument_and_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two, the later one; the source says which it was, and nothing can be configured over it."""
+    monkeypatch.setenv("PLUGBUS_SIZED__SIZE", "3")
+    kernel = Kernel([Sized], config={"plugins": {"sized": {"size": 2}}})
+    kernel.override_settings("sized", {"size": 4})
+    kernel.override_settings("sized", {"size": 5}, origin="the test")
+
+    async with kernel:
+        record = kernel.plugins["sized"]
+        assert (record.instance.settings.size, record.setting_sources["size"]) == (5, "the test")
+        with pytest.raises(SettingsError, match="size: is given by the test"):
+            await kernel.plugins.configure("sized", {"size": 6})
+        with pytest.raises(KernelStartError, match=r"use kernel\.plugins\.configure"):
+            kernel.override_settings("sized", {"size": 4})
+
+
+def test_a_kernel_that_is_made_again_after_a_fork_keeps_them() -> None:
+    """A lazy portal makes one in each process."""
+    kernel = Kernel([Sized])
+    kernel.override_settings("sized", {"size": 4})
+
+    with kernel._again().portal() as running:
+        assert running.plugins["sized"].instance.settings.size == 4
+
+
+def test_what_overrides_settings_of_no_plugin_is_reported() -> None:
+    kernel = Kernel([Sized])
+    kernel.override_settings("sizd", {"size": 4}, origin="the test")
+
+    assert [str(problem) for problem in kernel.check()] == [
+        "plugins.sizd in the test: there is no such plugin (did you mean sized?)"
+    ]
+    with pytest.raises(ValueError, match="id"):
+        kernel.override_settings("No id", {})

@@ -19,6 +19,7 @@ from plugbus_adapters.cli.commands import (
     Context,
     Json,
     Option,
+    Settings,
     Target,
     note,
     print_lines,
@@ -59,6 +60,7 @@ def trace(
     show_data: Annotated[
         bool, Option("--show-data", help="Print events and messages of errors, too; either may hold secrets.")
     ] = False,
+    given: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Boot a kernel, print who caused what as trees, and shut it down.
@@ -77,7 +79,7 @@ def trace(
         watching.append(Trace(kernel.bus, keep=_KEEP, data=show_data))
         watching[0].resume()
 
-    with stdout_for_data(), running_kernel(context, target, watch) as kernel:
+    with stdout_for_data(), running_kernel(context, target, watch, given=given) as kernel:
         if event is not None:
             failure = _emit(kernel, event, fields, correlation_id)
         with suppress(KeyboardInterrupt):  # enough was seen

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, final
 
@@ -93,9 +92,6 @@ class Kernel:
         boot_timeout_seconds: float = 30.0,
         drain_seconds: float = 10.0,
     ) -> None:
-        for name, seconds in (("boot_timeout_seconds", boot_timeout_seconds), ("drain_seconds", drain_seconds)):
-            if not seconds > 0:  # this way round, NaN fails too
-                raise ValueError(f"Kernel({name}={seconds!r}): must be above zero; use math.inf for no limit")
         from plugbus._kernel.life import Life
         from plugbus._kernel.preparing import KernelOptions, several
         from plugbus._kernel.runtime import Runtime
@@ -137,6 +133,22 @@ class Kernel:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._life.end()
+
+    def override_settings(self, plugin_id: str, values: Mapping[str, Any], *, origin: str = "argument") -> None:
+        """Give a plugin settings that go over every other source; before the kernel starts. Of two, the later one wins.
+
+        Args:
+            plugin_id: Whose; an id that no plugin has is reported by :meth:`check`.
+            values: The settings by key, nested like its ``Settings``.
+            origin: Where they come from, for messages and ``setting_sources``.
+
+        Raises:
+            ValueError: If it is no plugin id.
+            KernelStartError: If the kernel has started; ``kernel.plugins.configure()`` changes settings then.
+        """
+        if self._runtime.fleet is not None:
+            raise KernelStartError([Problem("kernel", "has started", "use kernel.plugins.configure()")])
+        self._options.override(plugin_id, values, origin)
 
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs; as :meth:`Plugins.load`. Cancelled, it leaves nothing running.
@@ -255,23 +267,11 @@ class Kernel:
         Raises:
             KernelStartError: If it does not start.
         """
-        anyio.run(self._run, backend=backend, backend_options=backend_options)
+        anyio.run(self._life.run, backend=backend, backend_options=backend_options)
         if self._runtime.threads_abandoned():
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
-
-    async def _run(self) -> None:
-        try:
-            await self._life.begin(signals=True)
-        except KernelStartError:
-            if self._life.reason:  # it was told to stop, and it did
-                return
-            raise
-        try:
-            await self._life.wait_stop()
-        finally:
-            await self._life.end()
 
     def portal(self, *, lazy: bool = False, backend: Literal["asyncio", "trio"] = "asyncio") -> KernelPortal:
         """Run the kernel in a thread of its own, for sync code.
@@ -292,7 +292,9 @@ class Kernel:
 
     def _again(self) -> Kernel:
         """Return a new kernel with the same arguments."""
-        return Kernel(**{field.name: getattr(self._options, field.name) for field in fields(self._options)})
+        again = Kernel(**self._options.given())
+        again._options.over.update(self._options.over)
+        return again
 
     def __repr__(self) -> str:
         return f"<Kernel with {len(self._plugins)} plugins>"

@@ -22,7 +22,7 @@ from plugbus_adapters.cli._dashes import TakesCommand, words_behind
 from plugbus_adapters.cli._errors import CommandError
 from plugbus_adapters.cli._extending import Commands, Session
 from plugbus_adapters.cli._log import restored_log
-from plugbus_adapters.cli.commands import Json, Target
+from plugbus_adapters.cli.commands import Json, Settings, Target
 
 __all__ = ("app", "run")
 
@@ -124,6 +124,7 @@ def run_kernel(
     context: typer.Context,
     target: Target = None,
     *,
+    given: Settings = None,
     backend: Annotated[Backend, typer.Option(help="The event loop.")] = Backend.ASYNCIO,
     dev: Annotated[
         bool, typer.Option("--dev", help="Check what subscribers do and name culprits (plugbus.toml only).")
@@ -132,7 +133,7 @@ def run_kernel(
     """Run a kernel until SIGTERM or Ctrl-C, then drain it and end with exit code 0."""
     from plugbus_adapters.cli._commands import serve
 
-    serve(context.obj.target_or(target), backend.value, dev=dev)
+    serve(context.obj.target_or(target), backend.value, given, dev=dev)
 
 
 @app.command(
@@ -143,27 +144,28 @@ def check(
     context: typer.Context,
     target: Target = None,
     *,
+    given: Settings = None,
     strict: Annotated[bool, typer.Option("--strict", help="Let warnings be problems.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print everything that is wrong with a kernel, without booting it; exit code 1 if there is something."""
     from plugbus_adapters.cli._commands import check_kernel
 
-    raise typer.Exit(check_kernel(context.obj.target_or(target), strict=strict, as_json=as_json))
+    raise typer.Exit(check_kernel(context.obj.target_or(target), given, strict=strict, as_json=as_json))
 
 
 @app.command(
     short_help="Print state, reason and boot time of each plugin.",
     epilog="\b\nExample:\n  plugbus plugins shop.app:kernel --json",
 )
-def plugins(context: typer.Context, target: Target = None, *, as_json: Json = False) -> None:
+def plugins(context: typer.Context, target: Target = None, *, given: Settings = None, as_json: Json = False) -> None:
     """Boot a kernel, print its plugins with state, reason and boot time, and shut it down.
 
     The exit code is 1 if a plugin failed or is blocked.
     """
     from plugbus_adapters.cli._commands import list_plugins
 
-    raise typer.Exit(list_plugins(context.obj.target_or(target), as_json=as_json))
+    raise typer.Exit(list_plugins(context.obj.target_or(target), given, as_json=as_json))
 
 
 @app.command(
@@ -177,6 +179,7 @@ def explain(
     ],
     target: Target = None,
     *,
+    given: Settings = None,
     as_json: Json = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flow chart.")] = False,
 ) -> None:
@@ -185,7 +188,7 @@ def explain(
 
     if as_json and mermaid:
         raise CommandError("--json and --mermaid are two answers", "ask for one of them")
-    explain_event(event, context.obj.target_or(target), "json" if as_json else "mermaid" if mermaid else "table")
+    explain_event(event, context.obj.target_or(target), "json" if as_json else "mermaid" if mermaid else "table", given)
 
 
 @app.command(

@@ -27,9 +27,11 @@ _NOT_WELL = frozenset({PluginState.FAILED, PluginState.BLOCKED})
 _MANY = 30
 
 
-def serve(target: str | None, backend: Literal["asyncio", "trio"], *, dev: bool) -> None:
+def serve(
+    target: str | None, backend: Literal["asyncio", "trio"], given: Sequence[str] | None = None, *, dev: bool
+) -> None:
     """Run a kernel for the life of the process."""
-    kernel = load_kernel(target, dev=dev)
+    kernel = load_kernel(target, given, dev=dev)
     know_commands_hook(kernel)
 
     def ready(_: KernelReady) -> None:
@@ -64,10 +66,10 @@ def not_started(error: KernelStartError) -> CommandError:
     return CommandError(str(error), "plugbus check prints everything that is wrong", PROBLEMS)
 
 
-def check_kernel(target: str | None, *, strict: bool, as_json: bool) -> int:
+def check_kernel(target: str | None, given: Sequence[str] | None = None, *, strict: bool, as_json: bool) -> int:
     """Print all problems; return the exit code."""
     with stdout_for_data():
-        kernel = load_kernel(target)
+        kernel = load_kernel(target, given)
         know_commands_hook(kernel)
         problems = kernel.check()
     wrong = [problem for problem in problems if problem.fatal or strict]
@@ -115,10 +117,10 @@ def booted(kernel: Kernel, *, tell: bool = True) -> Iterator[KernelPortal]:
             portal.close()
 
 
-def list_plugins(target: str | None, *, as_json: bool) -> int:
+def list_plugins(target: str | None, given: Sequence[str] | None = None, *, as_json: bool) -> int:
     """Print all plugins of a kernel that was booted for it; return the exit code."""
     with stdout_for_data():
-        kernel = load_kernel(target)
+        kernel = load_kernel(target, given)
         with booted(kernel, tell=False) as running:
             plan = running.explain()
     if as_json:
@@ -149,10 +151,15 @@ def _declared(limits: Mapping[str, tuple[str, ...]]) -> str:
     return "; ".join(said) or "-"
 
 
-def explain_event(event: str, target: str | None, form: Literal["table", "json", "mermaid"]) -> None:
+def explain_event(
+    event: str,
+    target: str | None,
+    form: Literal["table", "json", "mermaid"],
+    given: Sequence[str] | None = None,
+) -> None:
     """Print the plan of an event of a kernel that was booted for it."""
     with stdout_for_data():
-        kernel = load_kernel(target)
+        kernel = load_kernel(target, given)
         with booted(kernel) as running:
             try:
                 plan = running.bus.explain(event)

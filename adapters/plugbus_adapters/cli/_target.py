@@ -11,6 +11,7 @@ import re
 import sys
 import tomllib
 import traceback
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ import plugbus
 from plugbus import Kernel
 from plugbus_adapters.cli._errors import CommandError
 from plugbus_adapters.cli._log import calm_log
+from plugbus_adapters.cli._settings import override, read_settings
 
 __all__ = ("DEFAULT_FILE", "load_kernel")
 
@@ -31,17 +33,25 @@ _LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)| \(at end of docume
 _HOW: Final = "a target is 'module:kernel' (a Kernel, or a function that returns one) or the path of a plugbus.toml"
 
 
-def load_kernel(target: str | None, *, dev: bool = False) -> Kernel:
+def load_kernel(target: str | None, given: Sequence[str] | None = None, *, dev: bool = False) -> Kernel:
     """Return the kernel that a target means, not started.
 
     Args:
         target: What the user typed; the ``plugbus.toml`` of this folder unless given.
+        given: Settings that go over every other source, each as ``plugins.ID.KEY=VALUE``.
         dev: Check what subscribers do; only for a ``plugbus.toml``, since code says that itself.
 
     Raises:
-        CommandError: If it means none.
+        CommandError: If it means none, or if a setting cannot be read or belongs to no plugin.
     """
     calm_log()
+    settings = read_settings(given or ())
+    kernel = _loaded(target, dev=dev)
+    override(kernel, settings)
+    return kernel
+
+
+def _loaded(target: str | None, *, dev: bool) -> Kernel:
     if target is None:
         if not Path(DEFAULT_FILE).is_file():
             raise CommandError(f"which kernel? There is no {DEFAULT_FILE} in this folder", _HOW)

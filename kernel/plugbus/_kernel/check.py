@@ -86,9 +86,10 @@ def _missing(found: Read, units: Mapping[str, Unit]) -> Iterator[Problem]:
 
 def _unused_tables(config: Config, units: Mapping[str, Unit]) -> Iterator[Problem]:
     """Find tables of settings that no plugin reads; a typing mistake more often than not."""
-    for key in config.plugins:
+    over = ((key, source.origin) for key, sources in config.over.items() for source in sources)
+    for key, origin in (*((key, config.origin) for key in config.plugins), *over):
         unit = units.get(key)
-        where = f"plugins.{key} in {config.origin}"
+        where = f"plugins.{key} in {origin}"
         if unit is None:
             nearest = close_names(key, units)
             hint = f"did you mean {' or '.join(nearest)}?" if nearest else ""

@@ -10,13 +10,16 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from plugbus._errors.base import close_names, nearest_hint
 from plugbus.errors import KernelStartError, Problem
 from plugbus.manifest import Patterns, check_id, plugin_key
+
+if TYPE_CHECKING:
+    from plugbus._kernel.sources import SettingsSource
 
 __all__ = (
     "Allowed",
@@ -81,6 +84,7 @@ class Config:
         kernel: Its kernel table.
         plugins: A table for each plugin, by the plugin's key.
         folder: What relative paths in it are relative to.
+        over: What goes over everything, by the plugin's key.
     """
 
     origin: str = "argument"
@@ -88,6 +92,7 @@ class Config:
     kernel: KernelTable = field(default_factory=KernelTable)
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # may hold secrets
     folder: Path = Path()
+    over: Mapping[str, Sequence[SettingsSource]] = field(default_factory=dict, repr=False)
 
 
 def read_config(given: ConfigSource) -> Config:

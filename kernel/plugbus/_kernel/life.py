@@ -102,9 +102,18 @@ class Life:
         if self._starting is not None:
             self._starting.cancel()
 
-    async def wait_stop(self) -> None:
-        """Wait until it is asked to stop."""
-        await self._running("kernel.run()").stop.wait()
+    async def run(self) -> None:
+        """Start, wait until it is asked to stop, by a signal or otherwise, and shut down."""
+        try:
+            await self.begin(signals=True)
+        except KernelStartError:
+            if self.reason:  # it was told to stop, and it did
+                return
+            raise
+        try:
+            await self._running("kernel.run()").stop.wait()
+        finally:
+            await self.end()
 
     async def serve(self) -> str:
         """Wait until it is asked to stop, by a signal or otherwise; return the reason."""

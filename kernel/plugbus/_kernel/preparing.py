@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +20,13 @@ from plugbus._kernel.loading import Roll, find_events, missing_enabled
 from plugbus._kernel.marking import check_marks
 from plugbus._kernel.permitting import Permitting, permit_problems
 from plugbus._kernel.resolve import resolve
+from plugbus._kernel.sources import SettingsSource
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes, wiring_problems
 from plugbus.errors import KernelStartError, Problem, WiringError
 from plugbus.lifecycle import PluginState
 from plugbus.log import plugin_logger
+from plugbus.manifest import check_id, plugin_key
 
 __all__ = ("KernelOptions", "Preparation", "Read", "read", "required_problems", "several")
 
@@ -48,6 +50,24 @@ class KernelOptions:
     checked: bool
     boot_timeout_seconds: float
     drain_seconds: float
+    over: dict[str, list[SettingsSource]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("boot_timeout_seconds", "drain_seconds"):
+            if not getattr(self, name) > 0:  # this way round, NaN fails too
+                raise ValueError(
+                    f"Kernel({name}={getattr(self, name)!r}): must be above zero; use math.inf for no limit"
+                )
+
+    def given(self) -> dict[str, Any]:
+        """Return them as keyword arguments of ``Kernel``."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+
+    def override(self, plugin_id: str, values: Mapping[str, Any], origin: str) -> None:
+        """Note settings of a plugin that go over every other source."""
+        self.over.setdefault(plugin_key(check_id(plugin_id)), []).append(
+            SettingsSource(origin, values, level="argument")
+        )
 
 
 @final
@@ -80,7 +100,7 @@ def read(options: KernelOptions) -> Read:
     Raises:
         KernelStartError: If the configuration cannot be used.
     """
-    config = read_config(options.config)
+    config = replace(read_config(options.config), over=options.over)
     environ = dict(os.environ)
     folders = [*options.plugin_dirs, *(config.folder / folder for folder in config.kernel.plugin_dirs)]
     sources, allow = discover(options.plugins, options.enabled, folders, config, environ)

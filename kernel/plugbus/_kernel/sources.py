@@ -63,7 +63,8 @@ def settings_sources(
     table = config.plugins.get(plugin_key(plugin_id), {})
     stated = SettingsSource(config.origin, table, level="file" if config.is_file else "argument")
     environment = SettingsSource("environment", found, prefix, "environment")
-    sources = [source for source in (stated, *stored, environment) if source.values]
+    over = config.over.get(plugin_key(plugin_id), ())
+    sources = [source for source in (stated, *stored, environment, *over) if source.values]
     return tuple(sorted(sources, key=lambda source: LEVELS.index(source.level)))
 
 
