@@ -40,6 +40,7 @@ from plugbus import (
     Veto,
     WiringError,
 )
+from plugbus.testing import FakeClock
 
 if TYPE_CHECKING:
     from somewhere import Unknown
@@ -729,3 +730,48 @@ async def test_a_type_error_of_its_own_is_left_as_it_is() -> None:
             await bound("tea")
         with pytest.raises(TypeError, match="takes item: str from its caller; it was passed 0 by position"):
             await anyio.to_thread.run_sync(bound.sync)
+
+
+def first(db: Database, item: str, count: int = 1) -> tuple[str, int, bool]:
+    return item, count, isinstance(db, Database)
+
+
+async def between(item: str, db: Database, *more: str, clock: Clock) -> tuple[str, bool, tuple[str, ...], bool]:
+    return item, isinstance(db, Database), more, isinstance(clock, Clock)
+
+
+async def test_what_is_passed_by_position_steps_over_services() -> None:
+    """A caller who goes by ``parameters`` never meets a service, whether it stands first or between."""
+    async with Kernel() as kernel:
+        owner = await started(kernel)
+        bound, spread = owner.bind(first), owner.bind(between)
+
+        assert [str(parameter) for parameter in bound.parameters] == ["item: str", "count: int = 1"]
+        assert await bound("tea") == ("tea", 1, True)
+        assert await bound("tea", 2) == ("tea", 2, True)
+        assert await bound("tea", count=2) == ("tea", 2, True)
+        assert await anyio.to_thread.run_sync(bound.sync, "tea", 2) == ("tea", 2, True)
+        assert await spread("tea", "milk", "sugar") == ("tea", True, ("milk", "sugar"), True)
+        with pytest.raises(TypeError, match="services fill db; it was passed 3 by position"):
+            await bound("tea", 1, 2)
+
+
+@virtual_time
+async def test_the_breaker_of_a_bound_goes_by_the_clock_of_its_kernel() -> None:
+    """A fake clock moves it on."""
+    clock = FakeClock()
+
+    async def fail() -> None:
+        raise ConnectionError("no bank")
+
+    kernel = Kernel()
+    kernel.services.value(Clock, clock)
+    async with kernel:
+        bound = (await started(kernel)).bind(fail, breaker=Breaker(failures=1, cooldown_seconds=60))
+        with pytest.raises(ConnectionError):
+            await bound()
+        with pytest.raises(BreakerOpenError):
+            await bound()
+        await clock.advance(60)
+        with pytest.raises(ConnectionError):
+            await bound()

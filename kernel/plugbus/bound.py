@@ -7,7 +7,7 @@ made of (``_chain/invoking.py``), with the arguments of the call where the event
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, final
 
@@ -127,7 +127,7 @@ class Bound(Generic[R]):
         """Call it from the loop; this suspends as it does, and a cancelled call waits for its thread.
 
         Args:
-            args: Positional arguments.
+            args: Positional arguments, in the order of :attr:`parameters`: services between them are stepped over.
             kwargs: Arguments by name.
 
         Raises:
@@ -170,7 +170,8 @@ class Bound(Generic[R]):
     def _compiled(self, bound: Call) -> tuple[Call, Entry]:
         """Return what a call from the loop runs, and what a call from sync code runs."""
         options, owner, through_loop = self._options, self.owner, self._core.bridge.through_loop
-        breaker = options.breaker and BreakerState(options.breaker, self._core.clock.monotonic, self.name, owner.id)
+        monotonic = lambda: self._core.clock.monotonic()  # noqa: E731, PLW0108 - a kernel that starts brings another
+        breaker = options.breaker and BreakerState(options.breaker, monotonic, self.name, owner.id)
         guards = Guards(options.timeout_seconds, breaker, owner.threads, self._overrun)
         container = bound.container if isinstance(bound, Late) else None
         call, acall = guarded(*self._ways_of(bound), guards)
@@ -208,12 +209,14 @@ class Bound(Generic[R]):
 def _taking_given(bound: Bound[Any]) -> Call:
     """Return a function of what one call was given, beside the services; async stays async."""
     function = bound.function
+    places = _places(function, bound.parameters)
 
     def call(given: Given, /, **services: Any) -> Any:
+        args, others = _around(places, given.args, services)
         try:
-            return function(*given.args, **{**services, **given.kwargs})
+            return function(*args, **{**others, **given.kwargs})
         except TypeError as error:
-            _raise_misfit(bound, given, services, error)
+            _raise_misfit(bound, given, services, error, (args, others))
             raise
 
     async def acall(given: Given, /, **services: Any) -> Any:
@@ -222,10 +225,41 @@ def _taking_given(bound: Bound[Any]) -> Call:
     return wraps(function)(acall if is_coroutine_callable(function) else call)
 
 
-def _raise_misfit(bound: Bound[Any], given: Given, services: dict[str, Any], error: TypeError) -> None:
+def _places(function: Call, passed: tuple[inspect.Parameter, ...]) -> tuple[tuple[int, str], ...]:
+    """Return where services stand among the positional parameters."""
+    if not passed:
+        return ()
+    everyone = inspect.signature(function).parameters.values()
+    positional = [item.name for item in everyone if item.kind in {item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD}]
+    names = {item.name for item in passed}
+    return tuple((index, name) for index, name in enumerate(positional) if name not in names)
+
+
+def _around(
+    places: tuple[tuple[int, str], ...], args: tuple[Any, ...], services: dict[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Put services where they stand between what is passed by position; the others stay as they are, by name."""
+    if not args or not places:
+        return args, services
+    placed, others = list(args), dict(services)
+    for index, name in places:
+        if index > len(placed) or name not in others:
+            break
+        placed.insert(index, others.pop(name))
+    return placed, others
+
+
+def _raise_misfit(
+    bound: Bound[Any],
+    given: Given,
+    services: dict[str, Any],
+    error: TypeError,
+    together: tuple[Sequence[Any], dict[str, Any]],
+) -> None:
     """Say what the caller passes and what it passed, if that is what is wrong; its own TypeErrors are its own."""
+    args, others = together
     try:
-        inspect.signature(bound.function).bind(*given.args, **{**services, **given.kwargs})
+        inspect.signature(bound.function).bind(*args, **{**others, **given.kwargs})
     except TypeError:
         takes = ", ".join(map(str, bound.parameters)) or "no arguments"
         passed = ", ".join([f"{len(given.args)} by position", *given.kwargs])
