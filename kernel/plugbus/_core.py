@@ -131,7 +131,8 @@ class Core:
         return added
 
     def _breaker(self, options: Options, name: str, owner: Owner) -> BreakerState | None:
-        return options.breaker and BreakerState(options.breaker, self.clock.monotonic, name, owner.id)
+        monotonic = lambda: self.clock.monotonic()  # noqa: E731, PLW0108 - a kernel that starts brings another clock
+        return options.breaker and BreakerState(options.breaker, monotonic, name, owner.id)
 
     def check_order(self, subscription: Subscription) -> None:
         """Refuse a subscription whose ``before`` and ``after`` contradict those of others."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import anyio
 import pytest
 from anyio import create_task_group, fail_after, to_thread
+from anyio.abc import TaskGroup
 from tests.support import virtual_time
 
 from plugbus import (
+    Breaker,
     Clock,
     Event,
     EventBus,
@@ -29,6 +38,7 @@ from plugbus import (
     Retry,
     Tasks,
     Veto,
+    event,
     mark,
     observes,
     provides,
@@ -205,6 +215,28 @@ async def test_capture_takes_types_names_and_patterns_and_requests(bus: EventBus
     assert len(bus.subscriptions()) == 1
 
 
+async def test_an_event_is_captured_once_whatever_it_is_meant_by(bus: EventBus) -> None:
+    """By its type, its base class and a pattern at once."""
+    with capture(bus, Event, Paid, "kit.*") as seen:
+        bus.emit(Paid(shop="berlin"))
+
+    assert seen == [Paid(shop="berlin")]
+
+
+async def test_sticky_events_of_earlier_are_not_captured(bus: EventBus) -> None:
+    """They passed before; what passes within the block is there."""
+
+    @event(name="kit.setup", sticky=True)
+    class Setup(NamedTuple):
+        number: int
+
+    bus.emit(Setup(1))
+    with capture(bus) as seen:
+        bus.emit(Setup(2))
+
+    assert seen == [Setup(2)]
+
+
 async def test_what_was_captured_reads_like_a_list() -> None:
     """Equal to a list, printed like one, and emptied on demand."""
     bus = EventBus()
@@ -292,6 +324,27 @@ async def test_the_fixture_makes_kernels_with_fakes(kernel_factory: KernelFactor
         kernel.bus.listen(str, lambda event, next_fn: None)
         with pytest.raises(Exception, match="return"):
             kernel.bus.emit("lost")
+
+
+@pytest.mark.parametrize("given", ["clock", "overrides"])
+async def test_a_breaker_goes_by_the_clock_of_the_test(kernel_factory: KernelFactory, given: str) -> None:
+    """As retries do."""
+    clock, calls = FakeClock(), []
+
+    class Failing(Plugin):
+        @observes(Paid, breaker=Breaker(failures=1, cooldown_seconds=60))
+        async def note(self, event: Paid) -> None:
+            calls.append(clock.monotonic())
+            raise ConnectionError("again")
+
+    options: Any = {"clock": clock} if given == "clock" else {"overrides": {Clock: clock}}
+    async with kernel_factory(Failing, **options) as kernel:
+        for _ in range(2):
+            await kernel.bus.aemit(Paid(shop="berlin"))
+        await clock.advance(60)
+        await kernel.bus.aemit(Paid(shop="berlin"))
+
+    assert calls == [0, 60]
 
 
 async def test_a_plugin_that_does_not_boot_fails_the_test(kernel_factory: KernelFactory) -> None:
@@ -393,6 +446,37 @@ async def test_settle_says_what_did_not_settle(kernel_factory: KernelFactory) ->
 
         assert kernel.plugins["digest"].instance.seen == ["late"] * 3
         assert [failure.attempt for failure in failed] == [3]
+
+
+@pytest.mark.parametrize("here", ["asyncio", "trio"])
+@pytest.mark.parametrize("there", ["asyncio", "trio"])
+def test_settle_waits_for_a_kernel_on_another_loop(here: Any, there: Any) -> None:
+    """As soon as it has settled, whichever of the two kinds either loop is; from sync code through the portal."""
+    with KernelFactory() as kernels, kernels(Digest).portal(backend=there) as kernel:
+
+        async def settled() -> None:
+            with fail_after(5):
+                await settle(kernel, timeout_seconds=60)
+
+        for shop in ("berlin", "paris"):
+            kernel.bus.emit(Paid(shop=shop))
+            anyio.run(settled, backend=here)
+            assert kernel.plugins["digest"].instance.seen[-1] == shop
+        kernel.bus.emit(Paid(shop="rome"))
+        kernel.call(settle, kernel)
+        assert kernel.plugins["digest"].instance.seen[-1] == "rome"
+
+
+@virtual_time
+async def test_settle_can_be_cancelled(kernel_factory: KernelFactory) -> None:
+    """Whoever waits may have less time than it."""
+    async with kernel_factory(Digest, clock=FakeClock(), drain_seconds=0.1) as kernel:
+        await kernel.bus.aemit_named("kit.late", {})
+        began = anyio.current_time()
+        with anyio.move_on_after(1):
+            await settle(kernel, timeout_seconds=60)
+
+        assert anyio.current_time() - began == pytest.approx(1)
 
 
 # Interleavings
@@ -499,6 +583,100 @@ async def test_what_is_odd_but_allowed_does_not_break_conformance() -> None:
 
     assert [problem.fatal for problem in await to_thread.run_sync(Kernel([Odd]).check)] == [False]
     assert await Conformance(Odd).problems() == []
+
+
+def leak_thread(stack: ExitStack, _: object) -> None:
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait, name="leaked", args=(30,))
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(ended.set)
+
+
+def leak_task(_: ExitStack, group: TaskGroup) -> None:
+    group.start_soon(anyio.sleep_forever, name="leaked")
+
+
+def leak_process(stack: ExitStack, _: object) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=stack.enter_context(open_pipe()))
+    stack.callback(child.wait)
+    stack.callback(child.kill)
+
+
+@contextmanager
+def open_pipe() -> Iterator[int]:
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def leak_socket(stack: ExitStack, _: object) -> None:
+    stack.enter_context(socket.socket())
+
+
+def leak_handler(stack: ExitStack, _: object) -> None:
+    log, handler = logging.getLogger("kit"), logging.StreamHandler()
+    log.addHandler(handler)
+    stack.callback(log.removeHandler, handler)
+
+
+def leak_variable(*_: object) -> None:
+    os.environ["KIT_LEAKED"] = "secret"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells of child processes")
+@pytest.mark.may_block("it starts processes")
+@pytest.mark.parametrize(
+    ("leak", "told"),
+    [
+        (leak_thread, "thread 'leaked'"),
+        (leak_task, "task 'leaked'"),
+        (leak_process, "child process "),
+        (leak_socket, "open file 'socket:"),
+        (leak_handler, "log handler <StreamHandler"),
+        (leak_variable, "variable KIT_LEAKED"),
+    ],
+)
+async def test_conformance_finds_what_stays_in_the_process(leak: Callable[..., Any], told: str) -> None:
+    """Where no kernel sees it; each at the next load at the latest, and values of variables are not told."""
+    with ExitStack() as stack:
+        async with create_task_group() as group:
+
+            class Leaking(Plugin, id="leaking"):
+                async def on_boot(self) -> None:
+                    leak(stack, group)
+
+            problems = await Conformance(Leaking).problems()
+            group.cancel_scope.cancel()
+
+        [problem] = problems
+
+        assert problem.message.startswith(f"leaves_no_trace: unloaded, 'leaking' leaves {told}")
+        assert "secret" not in str(problem)
+    assert "KIT_LEAKED" not in os.environ
+
+
+@pytest.mark.may_block("it waits for a thread")
+async def test_what_a_library_sets_up_once_is_no_trace() -> None:
+    """A thread that stays for whoever uses the library next belongs to nobody's plugin."""
+    with ExitStack() as stack:
+        once = functools.cache(leak_thread)
+
+        class Using(Plugin, id="using"):
+            async def on_boot(self) -> None:
+                once(stack, None)
+
+        assert await Conformance(Using).problems() == []
+
+
+async def test_other_plugins_of_the_environment_are_not_taken_for_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell may name some that a service wants everywhere."""
+    monkeypatch.setenv("PLUGBUS_PLUGINS", f"{__name__}:Catalog")
+
+    assert await Conformance(Good, fakes={Mailer: Mailer()}).problems() == []
 
 
 class TestGood(PluginConformance):

@@ -187,13 +187,21 @@ class Runner:
             self._waiting_for_idle.clear()
         self._pump(queue)
 
-    async def wait_idle(self, owner: Owner | None, seconds: float, *, posts_only: bool = False) -> None:
+    @property
+    def elsewhere(self) -> anyio.lowlevel.EventLoopToken | None:
+        """The loop that it runs on, if it is another one than this."""
+        running = self.started and not self.ended
+        return self._token if running and self._token != anyio.lowlevel.current_token() else None
+
+    async def wait_idle(
+        self, owner: Owner | None, seconds: float, *, posts_only: bool = False, shield: bool = True
+    ) -> None:
         """Wait until nothing of an owner, or of anybody, waits or is under way; no longer than *seconds*.
 
-        A delivery that asks for this does not wait for itself.
+        Cancelled, it waits all the same, unless *shield* is false. A delivery that asks does not wait for itself.
         """
         own = DELIVERING.get()
-        with anyio.move_on_after(seconds, shield=True):
+        with anyio.move_on_after(seconds, shield=shield):
             while any(queue.others(own) for queue in self._of(owner) if not posts_only or queue.name == POSTS):
                 changed = anyio.Event()
                 self._waiting_for_idle.append(changed)

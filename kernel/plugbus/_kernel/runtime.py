@@ -29,7 +29,7 @@ from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes
 from plugbus._permits import MANAGE
 from plugbus.bus import EventBus
-from plugbus.clock import Clock, SystemClock
+from plugbus.clock import Clock
 from plugbus.errors import (
     KernelStartError,
     PluginError,
@@ -140,7 +140,7 @@ class Runtime:
     def provide_clock(self) -> None:
         """Provide the system's clock, unless the host has provided one."""
         if not self.services.has(Clock):
-            self.services.value(Clock, SystemClock(), names=("clock",))
+            self.services.value(Clock, self.bus._core.clock, names=("clock",))  # noqa: SLF001 - the kernel's own bus
 
     async def start(self, tasks: TaskGroup) -> None:
         """Start: discover, load, resolve, boot, announce.
@@ -153,7 +153,8 @@ class Runtime:
         found = await anyio.to_thread.run_sync(read, self.options)
         self.required = found.required
         around = self.around = self.surroundings(found)
-        self.background.start(tasks, self.services.get(Clock))
+        clock = self.bus._core.clock = self.services.get(Clock)  # noqa: SLF001 - the kernel's own bus
+        self.background.start(tasks, clock)
         prepare = self.preparation = Preparation(around, self.units, self.settings_types, found.allow)
         limits = self.options
         fleet = self.fleet = Fleet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Captured(Sequence[Any]):
 def capture(bus: EventBus, *events: Target) -> Iterator[Captured]:
     """Note the events that pass their chains, as long as the block runs.
 
-    What a listener vetoed, or what failed, is not among them; a changed event is there as it was changed.
+    What a listener vetoed, or what failed, is not among them; a changed event is there as it was changed. Each is
+    there once, however many of *events* it is meant by; sticky ones of earlier are not.
 
     Args:
         bus: The bus.
@@ -87,7 +88,6 @@ def capture(bus: EventBus, *events: Target) -> Iterator[Captured]:
     def note(event: object) -> None:
         captured._add(event)  # noqa: SLF001 - it is ours
 
-    with ExitStack() as stack:
-        for target in events or (object,):
-            stack.enter_context(bus.observe(target, note, run_in="caller", priority=-sys.maxsize))
+    with bus.observe(events or (object,), note, run_in="caller", priority=-sys.maxsize):
+        captured.clear()  # of the sticky events that it was just told
         yield captured
