@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, TypeAlias, TypeVar, final
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
@@ -28,10 +28,10 @@ T = TypeVar("T")
 MAX_NESTED_HOPS: Final = 16
 """Hops of one place in a chain, each within the one before. On trio they stand on one stack, which must not be full."""
 
-_limiters: anyio.lowlevel.RunVar[WeakKeyDictionary[Threads, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar(
-    "plugbus_limiters"
-)
-_unlimited: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("plugbus_unlimited")
+_Limiters: TypeAlias = anyio.lowlevel.RunVar["WeakKeyDictionary[Threads, anyio.CapacityLimiter]"]
+
+_limiters: _Limiters = anyio.lowlevel.RunVar("plugbus_limiters")
+_unlimited: _Limiters = anyio.lowlevel.RunVar("plugbus_unlimited")
 
 
 class Overrun(Exception):
@@ -138,28 +138,27 @@ class Threads:
             own = self.limiter()
             if own.available_tokens >= 1:
                 return own
-        limiter = _unlimited.get(None)
-        if limiter is None:
-            limiter = anyio.CapacityLimiter(math.inf)
-            _unlimited.set(limiter)
-        return limiter
+        return self._here(_unlimited, math.inf)
 
     def limiter(self) -> anyio.CapacityLimiter:
         """Return the permits of this plugin, for the event loop that runs here."""
-        limiters = _limiters.get(None)
+        return self._here(_limiters, self.limit)
+
+    def _here(self, of_loop: _Limiters, permits: float) -> anyio.CapacityLimiter:
+        limiters = of_loop.get(None)
         if limiters is None:
             limiters = WeakKeyDictionary()
-            _limiters.set(limiters)
+            of_loop.set(limiters)
         limiter = limiters.get(self)
         if limiter is None:
-            limiter = limiters[self] = anyio.CapacityLimiter(self.limit)
+            limiter = limiters[self] = anyio.CapacityLimiter(permits)
             with self._lock:
                 self._limiters.add(limiter)
         return limiter
 
     @property
     def busy(self) -> int:
-        """How many permits are taken, in all event loops; from any thread."""
+        """How many threads run, in all event loops, with a permit or beyond; from any thread."""
         with self._lock:
             return sum(limiter.borrowed_tokens for limiter in self._limiters)
 

@@ -53,8 +53,8 @@ class PluginStatistics(NamedTuple):
         threads_abandoned: Worker threads that overran their time limit and still run.
         breakers: State of each breaker, by name of the subscriber: ``"closed"``, ``"open"`` or ``"half_open"``.
         background: What each background observer has done, by name; what was posted is under ``"bus.post"``.
-        threads_busy: Worker threads that it occupies now, abandoned ones included.
-        threads_limit: How many it may occupy at once, per event loop; zero for one that has left.
+        threads_busy: Worker threads that it occupies now; those of background work count, and need no permit.
+        threads_limit: How many permits it has, per event loop; zero for one that has left.
 
     Example:
         >>> from plugbus import Breaker, EventBus

@@ -103,9 +103,9 @@ class Runner:
             return queue
 
     def queues(self) -> list[Queue]:
-        """Return all queues that there are."""
+        """Return all queues that there are, save those of plugins that have left, whose memory is not freed yet."""
         with self.lock:
-            return list(self._queues)
+            return [queue for queue in self._queues if not queue.owner.gone]
 
     def call(self, queue: Queue) -> None:
         """Have a queue looked at on the loop, soon, if something of it may begin; from any thread, under the lock."""
