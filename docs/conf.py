@@ -43,7 +43,8 @@ _STDLIB = (
 )
 _THEIRS = "anyio|packaging|pluggy|pydantic|pydantic_core|structlog|trio|typing_extensions"
 _SHORT = (
-    "Any|BlockingPortal|Annotated|Awaitable|BaseModel|Callable|Coroutine|Iterable|Iterator|Mapping|Path|Self|TaskGroup"
+    "Any|BlockingPortal|Annotated|Awaitable|BaseModel|Callable|CollectorRegistry|Coroutine|Iterable|Iterator|Mapping"
+    "|Path|Self|TaskGroup"
 )
 nitpick_ignore_regex = [
     ("py:.*", rf"({_STDLIB}|{_THEIRS})\b.*"),
