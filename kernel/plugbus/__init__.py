@@ -3,6 +3,8 @@
 from plugbus._chain.failures import ListenerFailed
 from plugbus._closing import Closing
 from plugbus._context import Carried, Current, carried, resumed
+from plugbus._logging import LoggedStream, arrived
+from plugbus._memory_log import MemoryEventLog
 from plugbus.bound import Bound
 from plugbus.bus import EventBus
 from plugbus.clock import Clock, SystemClock
@@ -13,6 +15,8 @@ from plugbus.errors import (
     ChainContractError,
     ConfigureError,
     Conflict,
+    CursorError,
+    CursorExpiredError,
     DuplicateHandlerError,
     DuplicateNameError,
     EmitCancelled,
@@ -54,6 +58,7 @@ from plugbus.errors import (
     WiringError,
     WorkerProcessError,
 )
+from plugbus.event_log import EventLog, LoggedEvent, LogStatistics
 from plugbus.event_types import EventType, event, event_type
 from plugbus.events import Event, NamedEvent, Request, replace
 from plugbus.explain import Plan, PlanStep
@@ -109,6 +114,8 @@ __all__ = (
     "ConfigureError",
     "Conflict",
     "Current",
+    "CursorError",
+    "CursorExpiredError",
     "Declaration",
     "DuplicateHandlerError",
     "DuplicateNameError",
@@ -117,6 +124,7 @@ __all__ = (
     "Event",
     "EventBus",
     "EventDataError",
+    "EventLog",
     "EventStream",
     "EventType",
     "EventTypeError",
@@ -138,10 +146,14 @@ __all__ = (
     "ListenerFailed",
     "ListenerTimeoutError",
     "Live",
+    "LogStatistics",
+    "LoggedEvent",
+    "LoggedStream",
     "Logger",
     "Manifest",
     "ManifestError",
     "Marked",
+    "MemoryEventLog",
     "Named",
     "NamedEvent",
     "NextFn",
@@ -211,6 +223,7 @@ __all__ = (
     "WorkerProcessError",
     "acting_as",
     "answers",
+    "arrived",
     "carried",
     "checks",
     "current",

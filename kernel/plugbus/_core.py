@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from plugbus._chain.register import Prepared
     from plugbus._chain.shelves import Shelves
     from plugbus._chain.steps import Step
+    from plugbus._logging import Feed
     from plugbus._services.container import Container
     from plugbus.clock import Clock
     from plugbus.instrument import Instrument
@@ -62,13 +63,12 @@ class Core:
         self.clock = clock
         self.tables = Tables()
         self.registry = TypeRegistry(self._gone)
-        self.book = Book()
-        self.bridge = Bridge()
+        self.book, self.bridge, self.sticky = Book(), Bridge(), Sticky()
         self.instruments: tuple[Instrument, ...] = ()
         self.container: Container | None = None
         self.failures = Failures(partial(self._announce, "emit"), partial(self._announce, "aemit"))
-        self.sticky = Sticky()
         self.background: Runner | None = None
+        self.feed: Feed | None = None
         self._by_key: dict[type, dict[Mode, ByKey]] = {}
         WANTED.tell(self)
 

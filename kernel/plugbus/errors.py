@@ -27,6 +27,8 @@ A message says what happened, where, and what to do; the facts are attributes; e
     |-- ListenerTimeoutError
     |-- BreakerOpenError
     |-- StreamOverflowError
+    |-- CursorError                  also a ValueError
+    |-- CursorExpiredError
     |-- WorkerProcessError
     |-- BackgroundFullError
     |-- NotDeliveredError            carried by ListenerFailed
@@ -56,6 +58,7 @@ from __future__ import annotations
 
 from plugbus._errors.background import BackgroundFullError, NotDeliveredError, NotSettledError
 from plugbus._errors.base import PlugbusError, Problem
+from plugbus._errors.logging import CursorError, CursorExpiredError
 from plugbus._errors.plugins import (
     KernelStartError,
     ManifestError,
@@ -102,6 +105,8 @@ __all__ = (
     "ChainContractError",
     "ConfigureError",
     "Conflict",
+    "CursorError",
+    "CursorExpiredError",
     "DuplicateHandlerError",
     "DuplicateNameError",
     "EmitCancelled",

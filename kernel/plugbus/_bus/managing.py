@@ -6,26 +6,34 @@ from typing import TYPE_CHECKING, Self
 
 from plugbus._bus.state import BusState
 from plugbus._chain import swapping
+from plugbus._chain.register import prepare
 from plugbus._chain.replaying import areplay
 from plugbus._chain.shelves import ANY
+from plugbus._chain.targets import checked_targets, known_types
 from plugbus._chain.views import view_problem
 from plugbus._closing import Closing
+from plugbus._logging import FEEDING, Feed
 from plugbus._permits import passed_by
 from plugbus.event_types import event_type
 from plugbus.events import NamedEvent
 from plugbus.explain import Plan, dangling, plan_of
 from plugbus.options import ABSENT
 from plugbus.statistics import BusStatistics, statistics_of
+from plugbus.subscribers import flatten
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anyio.from_thread import BlockingPortal
 
     from plugbus._background.alone import BackgroundOpen
     from plugbus._background.runner import Runner
     from plugbus._generations import Generations
     from plugbus.errors import Problem
+    from plugbus.event_log import EventLog
     from plugbus.event_types import EventType
     from plugbus.instrument import Instrument
+    from plugbus.options import Target
     from plugbus.owner import Owner
     from plugbus.services import Services
     from plugbus.subscription import Subscription
@@ -229,6 +237,49 @@ class Managing(BusState):
 
         self._owner.check_acting_for(None)
         return BackgroundOpen(self._core, drain_seconds)
+
+    def attach_log(self, log: EventLog, *, events: Target | Sequence[Target] = object) -> Closing:
+        """Put on record whatever succeeds from now on, so that it can be read later: ``stream(..., since=cursor)``.
+
+        An event is on record once its chain, and the outermost unit of work that it is part of, has succeeded, before
+        other observers are told. Requests are not, nor events that hold live objects, which no JSON can tell.
+
+        Args:
+            log: Where; whoever made it closes it.
+            events: Only these, as :meth:`listen` takes them.
+
+        Returns:
+            What ends it.
+
+        Raises:
+            RuntimeError: If there is a log already.
+            PermissionDeniedError: If the plugin that this view belongs to may not hear everything.
+        """
+        if self._owner.permits is not None:
+            self._owner.permits.check_subscribe(object)
+        core, feed = self._core, Feed(log)
+        targets = checked_targets(flatten([events]), "observer", core.registry)
+        ready = prepare("observer", feed, known_types(targets, core.registry), FEEDING, self._owner, None)
+        with core.lock:
+            if core.feed is not None:
+                raise RuntimeError("attach_log(): this bus has a log already; close what attach_log() returned first")
+            subscription = core.subscribe("observer", targets, FEEDING, self._owner, ready)
+            core.feed = feed
+
+        def close() -> None:
+            with core.lock:
+                subscription.close()
+                core.feed = None
+
+        closing = Closing(close)
+        closing.owned_by(self._owner, what="event log")
+        return closing
+
+    @property
+    def event_log(self) -> EventLog | None:
+        """The log that :meth:`attach_log` attached."""
+        feed = self._core.feed
+        return None if feed is None else feed.log
 
     def attach_background(self, runner: Runner) -> None:
         """Set who runs background observers and posts."""

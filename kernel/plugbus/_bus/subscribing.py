@@ -12,6 +12,7 @@ from plugbus._bus.state import BusState
 from plugbus._chain.register import prepare
 from plugbus._chain.replaying import replay
 from plugbus._chain.targets import checked_targets, known_types
+from plugbus._logging import LoggedStream
 from plugbus.errors import PluginGoneError
 from plugbus.options import ABSENT, AnswerOptions, ListenOptions, ObserveOptions, Options
 from plugbus.stream import EventStream, Overflow
@@ -148,13 +149,8 @@ class Subscribing(BusState):
         return self._subscribe(declaration.kind, declaration.events, declaration.call, declaration.options)
 
     def _subscribe(self, kind: Kind, events: Any, call: Any, options: Options) -> Subscription:
-        if self._owner.gone:
-            raise PluginGoneError(self._owner.id, f"bus.subscribe({kind})")
         targets = checked_targets(flatten([events]), kind, self._core.registry)
-        if self._owner.permits is not None:
-            for target in targets:
-                self._owner.permits.check_subscribe(target)
-            options = self._owner.permits.narrowed(options, targets)
+        options = self._allowed(options, targets, f"subscribe({kind})")
         known = known_types(targets, self._core.registry)
         ready = prepare(kind, call, known, options, self._owner, self._services)
         subscription = self._core.subscribe(kind, targets, options, self._owner, ready)
@@ -181,6 +177,19 @@ class Subscribing(BusState):
         max_buffer: int = 1000,
         overflow: Overflow = "error",
     ) -> EventStream[Any]: ...
+    @overload
+    def stream(
+        self, events: type[E], *, since: str, where: Callable[[E], bool] | None = None, key: object = ABSENT
+    ) -> LoggedStream[E]: ...
+    @overload
+    def stream(
+        self,
+        events: str | Sequence[Target],
+        *,
+        since: str,
+        where: Callable[[Any], bool] | None = None,
+        key: object = ABSENT,
+    ) -> LoggedStream[Any]: ...
     def stream(
         self,
         events: Any,
@@ -189,7 +198,8 @@ class Subscribing(BusState):
         key: object = ABSENT,
         max_buffer: int = 1000,
         overflow: Overflow = "error",
-    ) -> EventStream[Any]:
+        since: str | None = None,
+    ) -> EventStream[Any] | LoggedStream[Any]:
         """Read events as an async iterator; subscribed between ``async with`` and its end.
 
         Args:
@@ -199,12 +209,17 @@ class Subscribing(BusState):
             max_buffer: How many events may wait for the reader.
             overflow: What a reader that lags gets: ``"error"`` after what is buffered, or events are dropped,
                 ``"drop_oldest"`` or ``"drop_newest"``. The emitter never waits.
+            since: A cursor of the bus's log (:meth:`attach_log`): begin right after it, and read all from the log,
+                which is the buffer then.
 
         Raises:
             ValueError: If *max_buffer* or *overflow* is not possible.
-            PermissionDeniedError: On entering, as :meth:`listen`.
+            PermissionDeniedError: On entering, as :meth:`listen`; at once with *since*.
+            RuntimeError: With *since*, if the bus has no log.
         """
         targets = checked_targets(flatten([events]), "observer", self._core.registry)
+        if since is not None:
+            return self._since(targets, since, Options(where=where, key=key))
 
         def attach(stream: EventStream[Any]) -> Callable[[], object]:
             options = Options(where=where, key=key, run_in="caller")
@@ -218,6 +233,24 @@ class Subscribing(BusState):
             return detach
 
         return EventStream(describe_targets(targets), max_buffer, overflow, attach)
+
+    def _since(self, targets: tuple[Target, ...], since: str, filters: Options) -> LoggedStream[Any]:
+        feed = self._core.feed
+        if feed is None:
+            raise RuntimeError("stream(since=...): this bus keeps no log; attach one, bus.attach_log(MemoryEventLog())")
+        filters = self._allowed(filters, targets, "stream()")
+        filters.check("a stream", "observer")
+        return LoggedStream(feed.log, self._core.registry, self._owner, targets, since=since, filters=filters)
+
+    def _allowed(self, options: Options, targets: tuple[Target, ...], method: str) -> Options:
+        """Return options that keep to what the owner may hear; refuse targets that it may not."""
+        if self._owner.gone:
+            raise PluginGoneError(self._owner.id, f"bus.{method}")
+        if (permits := self._owner.permits) is None:
+            return options
+        for target in targets:
+            permits.check_subscribe(target)
+        return permits.narrowed(options, targets)
 
     @overload
     async def wait_for(
