@@ -166,7 +166,7 @@ async def test_a_store_that_returns_no_mapping_is_told_so() -> None:
 async def test_keys_that_are_no_text_are_unknown_and_nothing_breaks() -> None:
     async with Kernel(plugins=[Shop], config={"plugins": {"shop": {1: {2: 3}}}}) as kernel:
         assert "1: there is no such setting" in reason(kernel)
-        assert kernel.plugins["shop"].setting_sources["1.2"] == "argument"
+        assert kernel.plugins["shop"].setting_sources["1"] == "argument"
 
 
 async def test_a_store_may_be_sync_and_then_runs_in_a_thread() -> None:

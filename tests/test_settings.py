@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import (
@@ -20,9 +21,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from plugbus import Kernel, Plugin
+from plugbus import ABSENT, Kernel, Plugin
 from plugbus._kernel.config import read_config
-from plugbus._kernel.settings import validate_settings
+from plugbus._kernel.settings import Draft, validate_settings
 from plugbus._kernel.sources import SettingsSource, settings_sources, variable_name
 from plugbus.errors import KernelStartError, SettingsError
 
@@ -346,8 +347,8 @@ async def test_what_overrides_settings_goes_over_the_argument_and_the_environmen
     """Of two, the later one; the source says which it was, and nothing can be configured over it."""
     monkeypatch.setenv("PLUGBUS_SIZED__SIZE", "3")
     kernel = Kernel([Sized], config={"plugins": {"sized": {"size": 2}}})
-    kernel.override_settings("sized", {"size": 4})
-    kernel.override_settings("sized", {"size": 5}, origin="the test")
+    kernel.override_setting("sized", "size", 4)
+    kernel.override_setting("sized", "size", 5, origin="the test")
 
     async with kernel:
         record = kernel.plugins["sized"]
@@ -355,13 +356,13 @@ async def test_what_overrides_settings_goes_over_the_argument_and_the_environmen
         with pytest.raises(SettingsError, match="size: is given by the test"):
             await kernel.plugins.configure("sized", {"size": 6})
         with pytest.raises(KernelStartError, match=r"use kernel\.plugins\.configure"):
-            kernel.override_settings("sized", {"size": 4})
+            kernel.override_setting("sized", "size", 4)
 
 
 def test_a_kernel_that_is_made_again_after_a_fork_keeps_them() -> None:
     """A lazy portal makes one in each process."""
     kernel = Kernel([Sized])
-    kernel.override_settings("sized", {"size": 4})
+    kernel.override_setting("sized", "size", 4)
 
     with kernel._again().portal() as running:
         assert running.plugins["sized"].instance.settings.size == 4
@@ -369,10 +370,84 @@ def test_a_kernel_that_is_made_again_after_a_fork_keeps_them() -> None:
 
 def test_what_overrides_settings_of_no_plugin_is_reported() -> None:
     kernel = Kernel([Sized])
-    kernel.override_settings("sizd", {"size": 4}, origin="the test")
+    kernel.override_setting("sizd", "size", 4, origin="the test")
 
     assert [str(problem) for problem in kernel.check()] == [
         "plugins.sizd in the test: there is no such plugin (did you mean sized?)"
     ]
     with pytest.raises(ValueError, match="id"):
-        kernel.override_settings("No id", {})
+        kernel.override_setting("No id", "size", 4)
+
+
+# -- tables
+
+
+class Deep(BaseModel):
+    limits: dict[str, int] = {"disk": 1}
+    mail: Mail = Mail()
+    mails: dict[str, Mail] = {}
+    anything: Any = None
+
+
+def test_a_plain_mapping_is_one_value_and_a_model_is_laid_key_by_key() -> None:
+    """What the stronger source says of a mapping replaces it, as a list does; so it can be emptied."""
+    weak = {"limits": {"cpu": 1}, "mail": {"host": "a", "port": 1}, "mails": {"x": {"port": 1}}, "anything": {"a": 1}}
+    strong = {"limits": {"ram": 2}, "mail": {"port": 2}, "mails": {"y": {"port": 2}}, "anything": {"b": 2}}
+
+    found = validated(SettingsSource("file", weak), SettingsSource("stored", strong), model=Deep).settings
+    emptied = validated(SettingsSource("file", weak), SettingsSource("stored", {"limits": {}}), model=Deep)
+
+    assert found == Deep(limits={"ram": 2}, mail=Mail(host="a", port=2), mails={"y": Mail(port=2)}, anything={"b": 2})
+    assert emptied.settings.limits == {}
+    assert emptied.origins[("limits",)] == "stored"
+
+
+def test_a_variable_that_names_a_key_of_a_mapping_sets_that_key_alone() -> None:
+    """And the mapping as a whole is the key that sources are told of."""
+    file = SettingsSource("file", {"limits": {"cpu": 1, "ram": 1}})
+    sources = (file, environment(LIMITS__CPU="4"))
+
+    assert validated(*sources, model=Deep).settings.limits == {"cpu": 4, "ram": 1}
+    assert Draft("shop", Deep, sources).shown() == {
+        "anything": "default",
+        "limits": "PLUGBUS_SHOP__LIMITS__CPU",
+        "mail": "default",
+        "mails": "default",
+    }
+
+
+@pytest.mark.anyio
+async def test_one_key_of_a_mapping_can_be_overridden_and_so_can_all_of_it() -> None:
+    for overridden, expected in (
+        ([("mail.a", 5), ("mail.b", 6)], {"a": 5, "b": 6, "c": 3}),
+        ([("mail", {})], {}),
+        ([("mail", {"z": 1}), ("mail.a", 2)], {"z": 1, "a": 2}),
+    ):
+        kernel = Kernel([Sized], config={"plugins": {"sized": {"mail": {"a": 1, "c": 3}}}})
+        for key, value in overridden:
+            kernel.override_setting("sized", key, value)
+        async with kernel:
+            assert kernel.plugins["sized"].instance.settings.mail == expected
+
+
+@pytest.mark.anyio
+async def test_configure_replaces_a_mapping_and_names_it_as_its_source_does(tmp_path: Path) -> None:
+    """Keys are told alike by ``configure``, ``SettingsChanged`` and ``setting_sources``."""
+
+    class Following(Plugin, id="following"):
+        Settings = Deep
+
+        async def on_settings(self, old: Deep, new: Deep) -> None: ...
+
+    file = tmp_path / "plugbus.toml"
+    file.write_text("[plugins.following.limits]\ncpu = 1\n")
+    async with Kernel([Following], config=file) as kernel:
+        changed = await kernel.plugins.configure("following", {"limits": {"ram": 2}, "mail": {"port": 2}})
+        assert changed == ("limits", "mail.port")
+        assert {kernel.plugins["following"].setting_sources[key] for key in changed} == {"configure()"}
+        assert kernel.services.get(Deep).limits == {"ram": 2}
+
+        assert await kernel.plugins.configure("following", {"limits": {}}) == ("limits",)
+        assert kernel.services.get(Deep).limits == {}
+        assert await kernel.plugins.configure("following", {"limits": ABSENT}) == ("limits",)
+        assert kernel.services.get(Deep) == Deep(limits={"cpu": 1}, mail=Mail(port=2))

@@ -1,7 +1,6 @@
 """The kernel: a bus, services, and plugins with a life.
 
-Owns the public face; the machinery is in ``_kernel/``, which is imported on first use: whoever needs the bus alone
-does not pay for it.
+Owns the public face; the machinery in ``_kernel/`` is imported on first use: who needs the bus alone pays nothing.
 """
 
 from __future__ import annotations
@@ -134,13 +133,14 @@ class Kernel:
     ) -> None:
         await self._life.end()
 
-    def override_settings(self, plugin_id: str, values: Mapping[str, Any], *, origin: str = "argument") -> None:
-        """Give a plugin settings that go over every other source; before the kernel starts. Of two, the later one wins.
+    def override_setting(self, plugin_id: str, key: str, value: Any, *, origin: str = "argument") -> None:
+        """Set one key of a plugin's settings over every other source, before the kernel starts.
 
         Args:
-            plugin_id: Whose; an id that no plugin has is reported by :meth:`check`.
-            values: The settings by key, nested like its ``Settings``.
-            origin: Where they come from, for messages and ``setting_sources``.
+            plugin_id: Whose; :meth:`check` reports an id that nobody has.
+            key: The key, such as ``mail.port`` for one within another. Set twice, the later value counts.
+            value: Its value.
+            origin: Where it comes from, for messages and ``setting_sources``.
 
         Raises:
             ValueError: If it is no plugin id.
@@ -148,7 +148,7 @@ class Kernel:
         """
         if self._runtime.fleet is not None:
             raise KernelStartError([Problem("kernel", "has started", "use kernel.plugins.configure()")])
-        self._options.override(plugin_id, values, origin)
+        self._options.override(plugin_id, key.split("."), value, origin)
 
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs; as :meth:`Plugins.load`. Cancelled, it leaves nothing running.

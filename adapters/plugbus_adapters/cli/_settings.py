@@ -19,8 +19,8 @@ _ORIGIN: Final = "--set"
 _HOW: Final = "--set plugins.ID.KEY=VALUE, such as --set plugins.products.max_items=5"
 
 
-def read_settings(given: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the settings that were given, each with the id of its plugin.
+def read_settings(given: Sequence[str]) -> list[tuple[str, str, Any]]:
+    """Return the settings that were given: the id of the plugin, the key, the value.
 
     Raises:
         CommandError: If one cannot be read.
@@ -28,7 +28,7 @@ def read_settings(given: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     return [_read(text) for text in given]
 
 
-def _read(text: str) -> tuple[str, dict[str, Any]]:
+def _read(text: str) -> tuple[str, str, Any]:
     written, equals, value = text.partition("=")
     key = written.strip()
     if not equals:
@@ -40,10 +40,7 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
         raise CommandError(f"--set {key}: begins with {top!r}, not with 'plugins'", hint)
     if not keys:
         raise CommandError(f"--set {key}: names no key of a plugin", _HOW)
-    nested: Any = _value(key, value)
-    for part in reversed(keys):
-        nested = {part: nested}
-    return plugin_id, nested
+    return plugin_id, ".".join(keys), _value(key, value)
 
 
 def _parts(key: str) -> list[str]:
@@ -72,7 +69,7 @@ def _value(key: str, text: str) -> Any:
     raise CommandError(f"--set {key}: its value is no TOML", hint)
 
 
-def override(kernel: Kernel, settings: Sequence[tuple[str, dict[str, Any]]]) -> None:
+def override(kernel: Kernel, settings: Sequence[tuple[str, str, Any]]) -> None:
     """Put settings over every other source.
 
     Raises:
@@ -84,12 +81,12 @@ def override(kernel: Kernel, settings: Sequence[tuple[str, dict[str, Any]]]) -> 
         known = [step.id for step in kernel.explain().plugins]
     except KernelStartError as error:
         raise CommandError(str(error), "plugbus check prints everything that is wrong", 1) from error
-    for plugin_id, values in settings:
+    for plugin_id, key, value in settings:
         if _same(plugin_id) not in map(_same, known):
             near = get_close_matches(plugin_id, known, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else f"this kernel has {', '.join(known) or 'none'}"
             raise CommandError(f"--set plugins.{plugin_id}: there is no such plugin", hint)
-        kernel.override_settings(plugin_id, values, origin=_ORIGIN)
+        kernel.override_setting(plugin_id, key, value, origin=_ORIGIN)
 
 
 def _same(plugin_id: str) -> str:

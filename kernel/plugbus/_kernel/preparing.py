@@ -20,7 +20,7 @@ from plugbus._kernel.loading import Roll, find_events, missing_enabled
 from plugbus._kernel.marking import check_marks
 from plugbus._kernel.permitting import Permitting, permit_problems
 from plugbus._kernel.resolve import resolve
-from plugbus._kernel.sources import SettingsSource
+from plugbus._kernel.sources import SettingsSource, nest
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes, wiring_problems
 from plugbus.errors import KernelStartError, Problem, WiringError
@@ -63,11 +63,10 @@ class KernelOptions:
         """Return them as keyword arguments of ``Kernel``."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
-    def override(self, plugin_id: str, values: Mapping[str, Any], origin: str) -> None:
-        """Note settings of a plugin that go over every other source."""
-        self.over.setdefault(plugin_key(check_id(plugin_id)), []).append(
-            SettingsSource(origin, values, level="argument")
-        )
+    def override(self, plugin_id: str, keys: Sequence[str], value: Any, origin: str) -> None:
+        """Note a setting of a plugin that goes over every other source."""
+        source = SettingsSource(origin, nest(keys, value), level="argument", through=len(keys) - 1)
+        self.over.setdefault(plugin_key(check_id(plugin_id)), []).append(source)
 
 
 @final

@@ -15,7 +15,7 @@ import anyio
 from plugbus._failing import own_failure
 from plugbus._kernel.hiding import Hiding
 from plugbus._kernel.intercepting import configured, kept
-from plugbus._kernel.settings import changed_keys, field_names, leaves
+from plugbus._kernel.settings import changed_keys, field_names, leaves, merged_tables
 from plugbus._kernel.sources import CONFIGURED, SettingsSource
 from plugbus._kernel.steps import call_step, reason_of
 from plugbus._kernel.targets import provider_of
@@ -83,7 +83,7 @@ async def reconfigure(
     names = field_names(model)
     named = {names.get(key, key): value for key, value in changes.items()}
     earlier = await kept(unit, seconds)
-    after = _laid(earlier, named)
+    after = merged_tables(earlier, named, model, ABSENT)
     source = SettingsSource(CONFIGURED, after, level="stored")
     draft = await _configured(unit, source, seconds)
     new = draft.validated(model).settings
@@ -123,19 +123,6 @@ def is_live(unit: Unit) -> bool:
         parameter.type is model or (parameter.type is BY_NAME and parameter.name == "settings") for parameter in wanted
     )
     return not read_once and model is not None and any(parameter.type == live for parameter in wanted)
-
-
-def _laid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for key, value in above.items():
-        if value is ABSENT:
-            result.pop(key, None)
-        elif isinstance(value, Mapping):
-            inner = result.get(key)
-            result[key] = _laid(inner if isinstance(inner, Mapping) else {}, value)
-        else:
-            result[key] = value
-    return result
 
 
 def _refuse_hidden(draft: Draft, changes: Mapping[str, Any]) -> None:

@@ -6,16 +6,34 @@ Owns laying them over one another; a value is never printed, because it may be a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, TypeVar, final
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, final
 
 from pydantic import BaseModel, ValidationError
+from typing_extensions import is_typeddict
 
 from plugbus._kernel.hiding import Hiding
-from plugbus._kernel.sources import LEVELS, SettingsSource, alternatives, from_environment, unknown_key, variable_name
+from plugbus._kernel.sources import (
+    LEVELS,
+    SettingsSource,
+    alternatives,
+    from_environment,
+    nest,
+    unknown_key,
+    variable_name,
+)
 from plugbus.errors import Problem, SettingsError
 
-__all__ = ("Draft", "Origins", "Validated", "changed_keys", "field_names", "leaves", "validate_settings")
+__all__ = (
+    "Draft",
+    "Origins",
+    "Validated",
+    "changed_keys",
+    "field_names",
+    "leaves",
+    "merged_tables",
+    "validate_settings",
+)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -74,8 +92,9 @@ class Draft:
     def shown(self) -> dict[str, str]:
         """Return the source of each key, as ``mail.port``; ``default`` where there is none."""
         origins = self.origins()
-        found = {path: origin for path, origin in origins.items() if not any(_below(path, origins))}
-        for path in () if self.model is None else _fields(self.model, origins):
+        keys = {_key_of(self.model, path): None for path in origins}
+        found = {path: origins[path] for path in keys if not any(_below(path, keys))}
+        for path in () if self.model is None else _fields(self.model, keys):
             found.setdefault(path, DEFAULT)
         return dict(sorted((".".join(map(str, path)), origin) for path, origin in found.items()))
 
@@ -88,7 +107,27 @@ def _below(path: Path, paths: Iterable[Path]) -> Iterator[Path]:
     return (other for other in paths if len(other) > len(path) and other[: len(path)] == path)
 
 
-def _fields(model: Any, origins: Mapping[Path, str], path: Path = ()) -> Iterator[Path]:
+def _within(model: Any, key: str) -> tuple[bool, Any]:
+    """Tell whether a table is laid key by key there, and the model of its keys; a plain mapping is one value."""
+    found = model.model_fields.get(field_names(model).get(key, key)) if model is not None else None
+    for each in alternatives(found.annotation) if found is not None else ():
+        if hasattr(each, "model_fields"):
+            return True, each
+        if is_dataclass(each) or is_typeddict(each):
+            return True, None
+    return model is None, None
+
+
+def _key_of(model: Any, path: Path) -> Path:
+    """Return the key of the settings that a path is in: none goes into a plain mapping."""
+    for index, part in enumerate(path):
+        by_key, model = _within(model, part)
+        if not by_key:
+            return path[: index + 1]
+    return path
+
+
+def _fields(model: Any, origins: Iterable[Path], path: Path = ()) -> Iterator[Path]:
     """Yield the fields of a model, and those of a model within it where some of them are set one by one."""
     for name, found in model.model_fields.items():
         inner = [each for each in alternatives(found.annotation) if hasattr(each, "model_fields")]
@@ -130,31 +169,50 @@ def _merged(model: type[BaseModel] | None, sources: Sequence[SettingsSource]) ->
     for source in sources:
         if source.prefix:
             for keys, variable, value in from_environment(model, source, problems):
-                _lay(merged, _nest(keys, value), origins, variable)
+                _Layer(origins, variable, len(keys) - 1).lay(merged, nest(keys, value), model)
         else:
             problems.extend(_unknown(model, source.values, source.origin))
-            _lay(merged, {names.get(key, key): value for key, value in source.values.items()}, origins, source.origin)
+            named = {names.get(key, key): value for key, value in source.values.items()}
+            _Layer(origins, source.origin, source.through).lay(merged, named, model)
     return merged, origins, problems
 
 
-def _lay(below: dict[str, Any], above: Mapping[str, Any], origins: Origins, origin: str, *path: str) -> None:
+@final
+class _Layer(NamedTuple):
+    """One source, to be laid over those below it."""
+
+    origins: Origins
+    origin: str
+    through: int
+
+    def lay(self, below: dict[str, Any], above: Mapping[str, Any], model: Any, *path: str) -> None:
+        """Lay a table over another; one that a path goes through, or that has a model, key by key."""
+        for key, value in above.items():
+            by_key, inner = _within(model, key)
+            if isinstance(value, Mapping) and (by_key or len(path) < self.through):
+                found = below.get(key)
+                below[key] = _Values(found) if isinstance(found, Mapping) else _Values()
+                self.lay(below[key], value, inner, *path, key)
+            else:
+                below[key] = _Values(value) if isinstance(value, Mapping) else value
+                for hidden in tuple(_below((*path, key), self.origins)):
+                    del self.origins[hidden]
+            self.origins[(*path, key)] = self.origin
+
+
+def merged_tables(below: Mapping[str, Any], above: Mapping[str, Any], model: Any, absent: object) -> dict[str, Any]:
+    """Return a table laid over another by the same rule; a value that is *absent* takes out what is there."""
+    result = dict(below)
     for key, value in above.items():
-        if isinstance(value, Mapping):
-            inner = below.get(key)
-            below[key] = _Values(inner) if isinstance(inner, Mapping) else _Values()
-            _lay(below[key], value, origins, origin, *path, key)
+        by_key, inner = _within(model, key)
+        if value is absent:
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and by_key:
+            found = result.get(key)
+            result[key] = merged_tables(found if isinstance(found, Mapping) else {}, value, inner, absent)
         else:
-            below[key] = value
-            for hidden in tuple(_below((*path, key), origins)):
-                del origins[hidden]
-        origins[(*path, key)] = origin
-
-
-def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
-    for key in reversed(keys):
-        value = {key: value}
-    nested: dict[str, Any] = value
-    return nested
+            result[key] = value
+    return result
 
 
 def _unknown(model: Any, values: Mapping[str, Any], origin: str, path: Path = ()) -> Iterator[Problem]:

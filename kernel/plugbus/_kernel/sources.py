@@ -6,7 +6,7 @@ Owns one source at a time; laying them one over the other is ``settings.py``'s j
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, final, get_args, get_origin
 
@@ -17,8 +17,10 @@ from plugbus._kernel.config import Config
 from plugbus.errors import Problem
 from plugbus.manifest import plugin_key
 
-__all__ = ("LEVELS", "Level", "SettingsSource", "alternatives", "from_environment", "settings_sources", "unknown_key",
-           "variable_name")  # fmt: skip
+__all__ = (
+    "LEVELS", "Level", "SettingsSource", "alternatives", "from_environment", "nest", "settings_sources", "unknown_key",
+    "variable_name",
+)  # fmt: skip
 
 Level: TypeAlias = Literal["defaults", "file", "stored", "environment", "argument"]
 
@@ -41,12 +43,22 @@ class SettingsSource:
         values: The values by key, nested like the model; of the environment, text by variable name.
         prefix: What the names of its variables begin with, if this is the environment.
         level: How strong it is; of two of one level, the later one goes over the other.
+        through: How many levels of tables its values only lead through to what they say.
     """
 
     origin: str
     values: Mapping[str, Any] = field(repr=False)
     prefix: str = ""
     level: Level = "file"
+    through: int = 0
+
+
+def nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return tables within tables that lead to a value."""
+    for key in reversed(keys):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
 
 
 def variable_name(plugin_id: str, *keys: str) -> str:
