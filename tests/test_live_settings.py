@@ -650,6 +650,79 @@ async def test_a_store_that_cannot_keep_a_change_takes_it_back() -> None:
         assert kernel.plugins["shop"].instance.told == [(100, 9, 9), (9, 100, 100)]
 
 
+class Fixed(Plugin, id="shop"):
+    """Reads its settings once, so that it is reloaded for others."""
+
+    Settings = Settings
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
+class Stopped(Store):
+    """Keeps what it is given, and is stopped before it says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept["shop"] = {"max_items": 7}
+        self.saved = anyio.Event()
+
+    async def save(self, plugin: str, values: Mapping[str, Any]) -> None:  # type: ignore[override]
+        self.kept[plugin] = values
+        if not self.saved.is_set():
+            self.saved.set()
+            await anyio.sleep_forever()
+
+
+@virtual_time
+@pytest.mark.parametrize("plugin", [Shop, Fixed])
+async def test_a_store_that_overran_after_keeping_a_change_gets_the_earlier_one_again(plugin: type[Plugin]) -> None:
+    """Or the change that failed would be in force with the next start."""
+    store = Stopped()
+    kernel = Kernel(plugins=[plugin], boot_timeout_seconds=5)
+    kernel.services.value(SettingsStore, store)
+    async with kernel:
+        with pytest.raises(PluginError, match=r"SettingsStore\.save was still running after 5 s"):
+            await kernel.plugins.configure("shop", {"max_items": 9})
+
+    assert store.kept == {"shop": {"max_items": 7}}
+
+
+@pytest.mark.parametrize("plugin", [Shop, Fixed])
+async def test_a_change_that_is_cancelled_while_it_is_kept_is_taken_back(plugin: type[Plugin]) -> None:
+    """From the store, too."""
+    store = Stopped()
+    kernel = Kernel(plugins=[plugin])
+    kernel.services.value(SettingsStore, store)
+    async with kernel:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(kernel.plugins.configure, "shop", {"max_items": 9})
+                await store.saved.wait()
+                group.cancel_scope.cancel()
+
+        assert store.kept == {"shop": {"max_items": 7}}
+
+
+@virtual_time
+async def test_a_store_that_fails_at_taking_back_is_told_of() -> None:
+    """What stopped it comes first."""
+
+    class Failing(Stopped):
+        async def save(self, plugin: str, values: Mapping[str, Any]) -> None:  # type: ignore[override]
+            if self.saved.is_set():
+                raise OSError("the disk is full")
+            await super().save(plugin, values)
+
+    kernel = Kernel(plugins=[Fixed], boot_timeout_seconds=5)
+    kernel.services.value(SettingsStore, Failing())
+    async with kernel:
+        with pytest.raises(PluginError, match="still running") as caught:
+            await kernel.plugins.configure("shop", {"max_items": 9})
+
+    assert caught.value.__notes__ == ["its store may have kept them: taking them back raised OSError"]
+
+
 # ----------------------------------------------------------------------------------------------- telling, one at a time
 
 

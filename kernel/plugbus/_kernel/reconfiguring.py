@@ -91,7 +91,7 @@ async def reconfigure(
     keys = tuple(changed_keys(old, new))
     before = _State(old, unit.drafted())
     if keys and not is_live(unit):
-        await _keep(unit, after, seconds)  # before the reload, which reads what is kept
+        await _keep_or_take_back(unit, after, earlier, seconds)  # before the reload, which reads what is kept
         try:
             await reload()
         except BaseException:
@@ -100,7 +100,8 @@ async def reconfigure(
             raise
         return keys
     change = _Change(unit, before, _State(new, draft), renew, seconds)
-    await change.put_in_force(unit.steps.get("on_settings", ()) if keys else (), partial(_keep, unit, after, seconds))
+    keep = partial(_keep_or_take_back, unit, after, earlier, seconds)
+    await change.put_in_force(unit.steps.get("on_settings", ()) if keys else (), keep)
     return keys
 
 
@@ -146,6 +147,20 @@ async def _keep(unit: Unit, values: Mapping[str, Any], seconds: float) -> None:
     unit.phase = "SettingsStore.save"
     store = await around.services.aget(SettingsStore)
     await call_step(unit, unit.phase, partial(store.save, unit.id, values), seconds)
+
+
+async def _keep_or_take_back(unit: Unit, values: Mapping[str, Any], earlier: Mapping[str, Any], seconds: float) -> None:
+    """Keep new values; a store that was stopped in the middle, and may have them, is given the earlier ones again."""
+    try:
+        await _keep(unit, values, seconds)
+    except BaseException as error:
+        if not isinstance(error, Exception) or isinstance(error, PluginTimeoutError):
+            with anyio.CancelScope(shield=True):
+                try:
+                    await _keep(unit, earlier, seconds)
+                except Exception as failure:  # noqa: BLE001 - what stopped it counts more, and says this
+                    error.add_note(f"its store may have kept them: taking them back raised {type(failure).__name__}")
+        raise
 
 
 @final
