@@ -29,10 +29,12 @@ from plugbus import (
     PluginContext,
     PluginError,
     PluginGoneError,
+    PluginState,
     Problem,
     SubscriptionError,
     checks,
     mark,
+    observes,
     provides,
     reads,
 )
@@ -143,6 +145,22 @@ def test_a_mark_is_frozen_and_no_class(value: Any, problem: str) -> None:
 def test_what_cannot_carry_a_mark_is_refused() -> None:
     with pytest.raises(SubscriptionError, match=r"'print'.*of type builtin_function_or_method"):
         job("loud")(print)
+
+
+@pytest.mark.parametrize("getter", [property, functools.cached_property])
+@pytest.mark.parametrize("decorator", [job("tidy"), observes("kit.*")], ids=["mark", "observes"])
+async def test_a_mark_on_a_property_is_refused_by_its_plugin(getter: Any, decorator: Any) -> None:
+    """It would be found by nobody, and asking for the value is not ours to do."""
+
+    class Shop(Plugin, id="shop"):
+        @getter
+        @decorator
+        def tidy(self, event: object) -> None: ...
+
+    async with Kernel([Shop]) as kernel:
+        [record] = kernel.plugins.values()
+        assert record.state is PluginState.FAILED
+        assert "Decorate a method" in record.reason
 
 
 @pytest.mark.parametrize("decorator", [reads, checks])

@@ -7,6 +7,7 @@ marks of plugins meet their readers is in ``_kernel/marking.py``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cached_property
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, final
 
@@ -225,11 +226,22 @@ def note(function: F, value: object) -> F:
 def noted(holder: object) -> Iterator[Found]:
     """Find all marks on what a class, module (its own, nothing imported) or object has, base classes first."""
     for name, raw in _members(holder).items():
+        if isinstance(raw, (property, cached_property)):
+            _refuse_marks(getattr(raw, "fget", None) or getattr(raw, "func", None), type(raw))
         carriers = (raw, raw.__func__) if isinstance(raw, (staticmethod, classmethod)) else (raw,)
         marks = [mark for carrier in carriers for mark in getattr(carrier, "__dict__", {}).get(_ATTRIBUTE, ())]
         if marks:
             call = getattr(holder, name)
             yield from (Found(mark, name, call) for mark in marks)
+
+
+def _refuse_marks(getter: object, kind: type) -> None:
+    if _ATTRIBUTE in getattr(getter, "__dict__", {}):
+        problem = (
+            f"it is a {kind.__name__}, which has a value and is not called; what is noted on it is found by nobody"
+        )
+        name = getattr(getter, "__qualname__", repr(getter))
+        raise SubscriptionError(name, problem, "Decorate a method.")
 
 
 def _members(holder: object) -> dict[str, Any]:
