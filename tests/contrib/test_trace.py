@@ -47,11 +47,17 @@ from plugbus import (
     Veto,
     current,
     event,
+    observes,
     resumed,
 )
+from plugbus.testing import settle
 from plugbus_contrib.trace import Span, Trace, TracePlugin, _records
 
 pytestmark = marks
+
+
+class Count(Event, name="trace.count"):
+    number: int
 
 
 def shape(span: Span) -> Any:
@@ -459,8 +465,8 @@ def test_an_emit_with_too_many_runs_says_how_many_it_did_not_keep(
     assert "(8 runs not kept)" in str(trace.recent()[0])
 
 
-def test_a_deep_tree_is_a_tree(bus: EventBus) -> None:
-    """However long a chain of causes is."""
+def test_a_deep_tree_is_cut_into_trees(bus: EventBus) -> None:
+    """However long a chain of causes is, nothing of it is lost, and none is too deep for JSON."""
     ids: list[str] = [""]
     bus.observe(Ping, lambda ping: ids.append(current().id))
     with Trace(bus, keep=2000) as trace:
@@ -468,11 +474,12 @@ def test_a_deep_tree_is_a_tree(bus: EventBus) -> None:
             with resumed(Carried(None, "all", cause=ids[-1])):
                 bus.emit(Ping())
 
-    (top,) = trace.recent(correlation_id="all")
+    trees = trace.recent(correlation_id="all")
     assert trace.recent(correlation_id="none") == ()
-    assert max(depth for depth, _ in top.walk()) == 1500
-    assert str(top).count("emit tools.ping") == 1500
-    assert top.as_dict()["id"] == top.id
+    assert [max(depth for depth, _ in top.walk()) for top in trees] == [200] * 7 + [100]
+    assert "".join(map(str, trees)).count("emit tools.ping") == 1500
+    assert [json.loads(json.dumps(top.as_dict()))["id"] for top in trees] == [top.id for top in trees]
+    assert trace.tree(ids[-1]).cause == ids[-2]
 
 
 # --------------------------------------------------------------------------------------------------- how it is shown
@@ -597,3 +604,30 @@ async def test_settings_that_do_not_fit_are_told() -> None:
     with pytest.raises(KernelStartError, match="greater than 0"):
         async with Kernel([TracePlugin], config={"plugins": {"trace": {"keep": 0}}}, required=["trace"]):
             pass
+
+
+@pytest.mark.anyio
+async def test_a_chain_of_causes_without_end_is_cut_into_trees() -> None:
+    """Else its text grows with the square of its length, and neither JSON nor pickle takes it."""
+
+    class Echo(Plugin):
+        def __init__(self, bus: EventBus) -> None:
+            self.bus = bus
+
+        @observes(Count, background=True)
+        async def again(self, event: Count) -> None:
+            if event.number < 1000:
+                self.bus.post(Count(number=event.number + 1))
+
+    async with Kernel([Echo]) as kernel:
+        with Trace(kernel.bus, keep=10_000) as trace:
+            await kernel.bus.aemit(Count(number=0))
+            await settle(kernel)
+        trees = trace.recent(correlation_id=trace.recent()[0].correlation_id)
+
+    emits = [span for tree in trees for _, span in tree.walk() if span.kind == "emit"]
+    assert len(emits) == 1001
+    assert len(trees) == 11
+    assert all(json.loads(json.dumps(tree.as_dict()))["event"] == "trace.count" for tree in trees)
+    assert {after.cause for after in trees[1:]} < {span.id for span in emits}
+    assert max(map(len, str(trees[0]).splitlines())) < 1000

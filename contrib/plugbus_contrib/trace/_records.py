@@ -17,6 +17,9 @@ __all__ = ("MAX_SPANS", "Emit", "End", "Records", "Run")
 MAX_SPANS = 1000
 """How many runs of subscribers one emit keeps: a listener may retry for ever."""
 
+MAX_DEPTH = 200
+"""How deep an emit may stand in its tree: who posts an event for each one that it hears would make it endless."""
+
 
 class End(NamedTuple):
     """How something ended."""
@@ -98,19 +101,31 @@ class Records:
         with self._lock:
             runs = [run for emit in self._emits.values() for run in emit.runs]
             tops = {emit.id: emit.runs[0].number for emit in self._emits.values()}
-        numbers = {run.number for run in runs}
+        parents = _parents(runs, tops)
         below: dict[int | None, list[Span]] = {None: []}
         emits: dict[str, Span] = {}
         for run in sorted(runs, key=lambda run: -run.number):  # what came of it began after it, and is made before it
-            parent = run.parent if run.parent in numbers else None
-            top = run is run.emit.runs[0]
-            if parent is None and top and run.emit.cause is not None:
-                parent = tops.get(run.emit.cause)
+            parent, top = parents[run.number], run is run.emit.runs[0]
             span = _span(run, tuple(reversed(below.pop(run.number, ()))), top=top)
             below.setdefault(parent, []).append(span)
             if top:
                 emits[span.id] = span
         return below[None][::-1], emits
+
+
+def _parents(runs: list[Run], tops: dict[str, int]) -> dict[int, int | None]:
+    """Find below which run each one stands; an emit that would stand too deep is a tree of its own."""
+    parents: dict[int, int | None] = {run.number: None for run in runs}
+    depths: dict[int | None, int] = {None: 0}
+    for run in sorted(runs, key=lambda run: run.number):  # what it came of began before it
+        parent = run.parent if run.parent in parents else None
+        if run is run.emit.runs[0]:
+            if parent is None and run.emit.cause is not None:
+                parent = tops.get(run.emit.cause)
+            if depths[parent] >= MAX_DEPTH:
+                parent = None
+        parents[run.number], depths[run.number] = parent, depths[parent] + 1
+    return parents
 
 
 def _span(run: Run, children: tuple[Span, ...], *, top: bool) -> Span:

@@ -91,6 +91,8 @@ class Trace:
     def recent(self, *, correlation_id: str | None = None) -> tuple[Span, ...]:
         """Return the trees that are kept, the oldest first; one whose cause is not kept any more is a tree of its own.
 
+        So is an emit 200 levels down, below whatever it came of: its ``cause`` says what that was.
+
         Args:
             correlation_id: Only those that begin with it, as a log line has it.
         """
