@@ -152,8 +152,8 @@ def test_the_program_finds_it_without_importing_a_kernel_for_its_help() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=clean_environment(), check=True
     )
 
-    assert points["plugbus.commands"] == {"trace": "plugbus_contrib._trace_command"}
-    assert points["plugbus.plugins"] == {"trace": "plugbus_contrib.trace:TracePlugin"}
+    assert points["plugbus.commands"]["trace"] == "plugbus_contrib._trace_command"
+    assert points["plugbus.plugins"]["trace"] == "plugbus_contrib.trace:TracePlugin"
     assert done.stdout == "False\n"
 
 
