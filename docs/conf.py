@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import plugbus
+from plugbus_adapters import http
 
 if TYPE_CHECKING:
     from docutils.nodes import Element
@@ -41,7 +42,7 @@ nitpicky = True
 _STDLIB = (
     "asyncio|collections|concurrent|contextlib|dataclasses|datetime|decimal|enum|logging|os|pathlib|random|types|typing"
 )
-_THEIRS = "anyio|packaging|pluggy|pydantic|pydantic_core|structlog|trio|typing_extensions"
+_THEIRS = "anyio|httpx2|packaging|pluggy|pydantic|pydantic_core|starlette|structlog|trio|typing_extensions"
 _SHORT = (
     "Any|BlockingPortal|Annotated|Awaitable|BaseModel|Callable|CollectorRegistry|Coroutine|Iterable|Iterator|Mapping"
     "|Path|Self|TaskGroup"
@@ -56,7 +57,8 @@ nitpick_ignore_regex = [
 def _names_of_ours() -> frozenset[str]:
     """Every name at the top of a module of ours, public or not."""
     found: set[str] = set()
-    for path in (Path(__file__).parent.parent / "kernel/plugbus").rglob("*.py"):
+    root = Path(__file__).parent.parent
+    for path in [*(root / "kernel/plugbus").rglob("*.py"), *(root / "adapters/plugbus_adapters/http").rglob("*.py")]:
         for node in ast.parse(path.read_text()).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
             found.update(getattr(target, "name", getattr(target, "id", "")) for target in targets)
@@ -71,10 +73,11 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: El
     name = node.get("reftarget", "").rpartition(".")[2]
     if node.get("refdomain") != "py" or name not in _OURS:
         return None
-    if name not in getattr(plugbus, "__all__", dir(plugbus)):
+    package = next((package for package in (plugbus, http) if name in package.__all__), None)
+    if package is None:
         return content
     python = env.get_domain("py")
-    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"plugbus.{name}", node, content)
+    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"{package.__name__}.{name}", node, content)
 
 
 def _no_type_before_a_colon(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:  # noqa: ARG001, PLR0917

@@ -23,6 +23,7 @@ from plugbus import (
     KernelStartError,
     Manifest,
     Plugin,
+    PluginError,
     PluginGoneError,
     PluginNotFoundError,
     Request,
@@ -519,3 +520,22 @@ def test_one_thing_where_a_list_belongs_is_one_clear_error(name: str, given: obj
         Kernel(**{name: given})
 
     assert str(caught.value) == f"Kernel({name}={given!r}): takes a list; write {name}=[...] around it, also for one"
+
+
+# -- plugins that an edge brings along
+
+
+async def test_a_plugin_is_added_before_the_start_and_boots_with_the_others() -> None:
+    """The same one twice is one; once the kernel has started, it is refused."""
+
+    class Extra(Plugin, id="extra"): ...
+
+    kernel = Kernel()
+    kernel.plugins.add(Extra)
+    kernel.plugins.add(Extra)
+    assert [step.id for step in kernel.explain().plugins] == ["extra"]
+
+    async with kernel:
+        assert {record.id: str(record.state) for record in kernel.plugins.values()} == {"extra": "ready"}
+        with pytest.raises(PluginError, match="has started"):
+            kernel.plugins.add(Extra)

@@ -165,6 +165,27 @@ class Plugins(Mapping[str, PluginRecord]):
 
         return await check_health(self._runtime, timeout_seconds)
 
+    def add(self, spec: object) -> None:
+        """Have one more plugin boot with the others when the kernel starts: for edges that bring one along.
+
+        The same one twice is one.
+
+        Args:
+            spec: What ``Kernel(plugins=[...])`` takes.
+
+        Raises:
+            PluginError: If the kernel has started; :meth:`load` it then.
+
+        Example:
+            >>> from plugbus import Kernel, Plugin
+            >>> class Shop(Plugin): ...
+            >>> kernel = Kernel()
+            >>> kernel.plugins.add(Shop)
+            >>> [plugin.id for plugin in kernel.explain().plugins]
+            ['shop']
+        """
+        self._control.add(spec)
+
     async def load(self, spec: object) -> PluginRecord:
         """Load one more plugin while the kernel runs.
 

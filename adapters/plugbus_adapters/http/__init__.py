@@ -10,17 +10,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plugbus_adapters.http.app import create_app, lifespan, mount
+    from plugbus_adapters.http.context import HttpContext
     from plugbus_adapters.http.credentials import Credentials
+    from plugbus_adapters.http.endpoints import Endpoint, EndpointMark, EndpointParameter, EndpointTable, endpoint
+    from plugbus_adapters.http.parameters import Body, Cookie, Form, Header, Path, Query
+    from plugbus_adapters.http.plugin import HttpPlugin
+    from plugbus_adapters.http.problems import ProblemDocument, ProblemError
     from plugbus_adapters.http.security import Access, Authenticator, BearerTokens, Unauthenticated
+    from plugbus_adapters.http.service import Http
+    from plugbus_adapters.http.uploads import Upload
 
-__all__ = ("Access", "Authenticator", "BearerTokens", "Credentials", "Unauthenticated")
+__all__ = (
+    "Access",
+    "Authenticator",
+    "BearerTokens",
+    "Body",
+    "Cookie",
+    "Credentials",
+    "Endpoint",
+    "EndpointMark",
+    "EndpointParameter",
+    "EndpointTable",
+    "Form",
+    "Header",
+    "Http",
+    "HttpContext",
+    "HttpPlugin",
+    "Path",
+    "ProblemDocument",
+    "ProblemError",
+    "Query",
+    "Unauthenticated",
+    "Upload",
+    "create_app",
+    "endpoint",
+    "lifespan",
+    "mount",
+)
 
 _MODULES = {
     "Access": "security",
     "Authenticator": "security",
     "BearerTokens": "security",
+    "Body": "parameters",
+    "Cookie": "parameters",
     "Credentials": "credentials",
+    "Endpoint": "endpoints",
+    "EndpointMark": "endpoints",
+    "EndpointParameter": "endpoints",
+    "EndpointTable": "endpoints",
+    "Form": "parameters",
+    "Header": "parameters",
+    "Http": "service",
+    "HttpContext": "context",
+    "HttpPlugin": "plugin",
+    "Path": "parameters",
+    "ProblemDocument": "problems",
+    "ProblemError": "problems",
+    "Query": "parameters",
     "Unauthenticated": "security",
+    "Upload": "uploads",
+    "create_app": "app",
+    "endpoint": "endpoints",
+    "lifespan": "app",
+    "mount": "app",
 }
 
 

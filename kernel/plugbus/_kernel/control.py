@@ -43,6 +43,16 @@ class Control:
     def __init__(self, runtime: Runtime, asker: Owner | None = None) -> None:
         self._runtime, self._asker = runtime, asker
 
+    def add(self, spec: object) -> None:
+        """Have one more plugin boot with the others.
+
+        Raises:
+            PluginError: If the kernel has started.
+        """
+        if self._runtime.fleet is not None:
+            raise PluginError(str(spec), "cannot be added to a kernel that has started; use `await kernel.load(...)`")
+        self._runtime.options.add(spec)
+
     async def load(self, spec: object, *, enable: bool = False) -> Unit:
         """Load one more plugin.
 

@@ -63,6 +63,11 @@ class KernelOptions:
         """Return them as keyword arguments of ``Kernel``."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
+    def add(self, spec: object) -> None:
+        """Note one more plugin; the same one twice is one."""
+        if not any(spec is known for known in self.plugins):
+            object.__setattr__(self, "plugins", (*self.plugins, spec))  # frozen for everybody else
+
     def override(self, plugin_id: str, keys: Sequence[str], value: Any, origin: str) -> None:
         """Note a setting of a plugin that goes over every other source."""
         source = SettingsSource(origin, nest(keys, value), level="argument", through=len(keys) - 1)

@@ -1,0 +1,170 @@
+"""A kernel as a Starlette app, alone or within somebody else's.
+
+Owns the app and its lifespan; what a request goes through is ``_edge.py``'s job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, final
+
+from starlette.applications import Starlette
+from starlette.routing import Router
+
+from plugbus import Kernel
+from plugbus_adapters.http._authenticating import HostAuthenticator
+from plugbus_adapters.http._edge import Edge
+from plugbus_adapters.http._guard import Guard
+from plugbus_adapters.http.plugin import HttpPlugin
+from plugbus_adapters.http.problems import ProblemError
+from plugbus_adapters.http.security import Authenticator
+
+__all__ = ("create_app", "lifespan", "mount")
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    kernel: Kernel,
+    *,
+    auth: Authenticator | HostAuthenticator | None = None,
+    prefix: str = "",
+    plugin_prefix: str = "",
+    envelope: bool = False,
+) -> Starlette:
+    """Make a Starlette app of a kernel; its lifespan starts and stops the kernel.
+
+    Args:
+        kernel: The kernel, not started. It gets the plugin ``http``.
+        auth: Finds out who asks: an :class:`Authenticator`, or a function of :class:`Credentials`. Without it, and
+            without a plugin that provides one, only endpoints with ``auth="public"`` are served.
+        prefix: In front of all paths, such as ``/api``.
+        plugin_prefix: In front of the paths of plugins, such as ``/plugins/{plugin}``.
+        envelope: Wrap results as ``{"success", "data", "error"}``.
+
+    Raises:
+        ValueError: If the kernel has an app already.
+        PluginError: If the kernel has started.
+
+    Example:
+        >>> from plugbus import Kernel, Plugin
+        >>> from plugbus_adapters.http import create_app, endpoint
+        >>> class Shop(Plugin):
+        ...     @endpoint("GET", "/prices/{item}", auth="public")
+        ...     async def price(self, item: str) -> int:
+        ...         return len(item)
+        >>> app = create_app(Kernel([Shop]))  # uvicorn module:app
+    """
+    if kernel.services.has(Edge):
+        raise ValueError(f"create_app({kernel!r}): has an app already; mount that one, or make another kernel")
+    edge = Edge(kernel.bus, guard=Guard(auth), prefix=prefix, plugin_prefix=plugin_prefix, envelope=envelope)
+    kernel.services.value(Edge, edge)
+    kernel.plugins.add(HttpPlugin)
+    app = Starlette(lifespan=lifespan(kernel))
+    app.router = _Routing(edge, lifespan=lifespan(kernel))
+    return app
+
+
+@final
+class _Routing(Router):
+    """Serves endpoints, and below them whatever routes the host adds to the app."""
+
+    def __init__(self, edge: Edge, **options: Any) -> None:
+        super().__init__(**options)
+        self._edge = edge
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await super().app(scope, receive, send)
+            return
+        edge = self._edge
+        path = _route_path(scope)
+        entry, values, others = edge.find(path, scope["method"])
+        if entry is not None:
+            await edge.serve(entry, values, scope, receive, send)
+        elif others:
+            scope["plugbus.methods"] = sorted({*others, "HEAD"} if "GET" in others else others)
+            await super().app(scope, receive, send)
+        else:
+            await super().app(scope, receive, send)
+
+    async def not_found(self, scope: Any, receive: Any, send: Any) -> None:
+        """Refuse what nobody serves."""
+        if scope["type"] != "http":
+            await super().not_found(scope, receive, send)
+        elif not self._edge.attached:
+            told = "the kernel does not run; the lifespan of the app has to"
+            await self._edge.refuse(ProblemError(503, told, code="not_running"), scope, receive, send)
+        elif "plugbus.methods" in scope:
+            allow = ", ".join(scope["plugbus.methods"])
+            error = ProblemError(405, f"use {allow}", code="method_not_allowed", headers=[("allow", allow)])
+            await self._edge.refuse(error, scope, receive, send)
+        else:
+            await self._edge.refuse(ProblemError(404, "there is nothing here", code="no_route"), scope, receive, send)
+
+
+def _route_path(scope: Any) -> str:
+    """Return the path below where this app is mounted (ASGI: ``path`` begins with ``root_path``)."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if not root or not path.startswith(root):
+        return path
+    below = path[len(root) :]
+    return below if below.startswith("/") or not below else path
+
+
+def lifespan(*kernels: Kernel) -> Lifespan:
+    """Return a lifespan that starts kernels in this order and stops them in reverse, for an app of your own.
+
+    Args:
+        kernels: The kernels.
+
+    Example:
+        >>> from plugbus import Kernel
+        >>> from starlette.applications import Starlette
+        >>> app = Starlette(lifespan=lifespan(Kernel()))
+    """
+
+    @asynccontextmanager
+    async def run(_app: Any) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for kernel in kernels:
+                await stack.enter_async_context(kernel)
+            yield
+
+    return run
+
+
+def mount(app: Any, kernel: Kernel, path: str, **options: Any) -> Starlette:
+    """Mount a kernel into a Starlette or FastAPI app; it starts and stops with that app.
+
+    Starlette does not run the lifespan of mounted apps, so the host's own is wrapped; mount before it starts.
+
+    Args:
+        app: The host's app.
+        kernel: The kernel.
+        path: Where; several kernels are mounted at several paths.
+        **options: Those of :func:`create_app`.
+
+    Returns:
+        The app that was mounted.
+
+    Example:
+        >>> from plugbus import Kernel
+        >>> from starlette.applications import Starlette
+        >>> host = Starlette()
+        >>> shop = mount(host, Kernel(), "/shop")
+    """
+    mounted = create_app(kernel, **options)
+    outer = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def both(host: Any) -> AsyncIterator[Any]:
+        async with lifespan(kernel)(mounted), outer(host) as state:
+            yield state
+
+    app.router.lifespan_context = both
+    app.mount(path, mounted)
+    return mounted
