@@ -31,6 +31,7 @@ OUTSIDE = {
     "http": {"httpx2", "starlette", "uvicorn"},
     "inprocess": set[str](),
     "queue": {"aio_pika", "asyncpg", "nats", "redis"},
+    "cloudevents": set[str](),
     "sqlite_log": set[str](),
 }
 # A plugin of contrib whose whole point is an outside system; it, too, imports without it.
