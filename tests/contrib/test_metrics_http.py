@@ -97,6 +97,20 @@ async def test_it_is_gone_when_the_plugin_leaves_and_back_with_the_next() -> Non
             assert (await http.get("/metrics")).status_code == 404
 
 
+async def test_its_settings_can_be_changed_while_it_serves() -> None:
+    """The plugin is reloaded for it."""
+    service = kernel()
+    async with client(service) as http:
+        assert (await http.get("/metrics")).status_code == 401
+        with anyio.fail_after(SECONDS):
+            await service.plugins.configure("metrics", {"auth": "public", "paused": True})
+        await service.bus.aemit(Ping())
+        answer = await http.get("/metrics")
+
+    assert answer.status_code == 200
+    assert "plugbus_emits_total" not in answer.text
+
+
 async def test_a_service_of_the_host_that_is_called_so_is_left_alone() -> None:
     """A client of the host's, say; there is no HTTP to serve anything then."""
     service = kernel()
