@@ -1,0 +1,1 @@
+"""Documents that tell a program what an app has to offer; none of them needs a web framework."""
