@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from plugbus_adapters.http.context import HttpContext
     from plugbus_adapters.http.credentials import Credentials
     from plugbus_adapters.http.endpoints import Endpoint, EndpointMark, EndpointParameter, EndpointTable, endpoint
+    from plugbus_adapters.http.pages import Page
     from plugbus_adapters.http.parameters import Body, Cookie, Form, Header, Path, Query
     from plugbus_adapters.http.plugin import HttpPlugin
     from plugbus_adapters.http.problems import ProblemDocument, ProblemError
     from plugbus_adapters.http.security import Access, Authenticator, BearerTokens, Unauthenticated
+    from plugbus_adapters.http.server import server_config
     from plugbus_adapters.http.service import Http
+    from plugbus_adapters.http.sessions import SessionAuthenticator, log_in, log_out
+    from plugbus_adapters.http.settings import HttpSettings, TokenSettings
     from plugbus_adapters.http.uploads import Upload
 
 __all__ = (
@@ -37,16 +41,23 @@ __all__ = (
     "Http",
     "HttpContext",
     "HttpPlugin",
+    "HttpSettings",
+    "Page",
     "Path",
     "ProblemDocument",
     "ProblemError",
     "Query",
+    "SessionAuthenticator",
+    "TokenSettings",
     "Unauthenticated",
     "Upload",
     "create_app",
     "endpoint",
     "lifespan",
+    "log_in",
+    "log_out",
     "mount",
+    "server_config",
 )
 
 _MODULES = {
@@ -65,16 +76,23 @@ _MODULES = {
     "Http": "service",
     "HttpContext": "context",
     "HttpPlugin": "plugin",
+    "HttpSettings": "settings",
+    "Page": "pages",
     "Path": "parameters",
     "ProblemDocument": "problems",
     "ProblemError": "problems",
     "Query": "parameters",
+    "SessionAuthenticator": "sessions",
+    "TokenSettings": "settings",
     "Unauthenticated": "security",
     "Upload": "uploads",
     "create_app": "app",
     "endpoint": "endpoints",
     "lifespan": "app",
+    "log_in": "sessions",
+    "log_out": "sessions",
     "mount": "app",
+    "server_config": "server",
 }
 
 

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from plugbus_adapters.http._correlation import CORRELATION
 from plugbus_adapters.http._exchange import Exchange, Send
 from plugbus_adapters.http._framework import framework
+from plugbus_adapters.http.pages import Page, Templates
 from plugbus_adapters.http.problems import MEDIA_TYPE, ProblemDocument
 
 if TYPE_CHECKING:
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
 __all__ = ("answered", "failed", "sent")
 
 JSON: Final = b"application/json"
+HTML: Final = b"text/html; charset=utf-8"
 _BODILESS: Final = frozenset({204, 205, 304})
 
 
-async def answered(result: Any, entry: Entry, exchange: Exchange, send: Send) -> None:
+async def answered(result: Any, entry: Entry, exchange: Exchange, send: Send, templates: Templates) -> None:
     """Send the result of an endpoint."""
+    if type(result) is Page:
+        page = await templates.render(entry.owner, result)
+        await sent(exchange.status or entry.endpoint.status, HTML, page, exchange, send)
+        return
     if type(result) is not entry.exact and isinstance(result, framework().responses):
         await _passed_on(result, exchange, send)
         return

@@ -13,11 +13,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from plugbus import Bound, Problem, WiringError
 from plugbus_adapters.http._exchange import Exchange
-from plugbus_adapters.http._reading import ABSENT, Read, check_json, invalid, json_of, raw_reader, reader, unfit
+from plugbus_adapters.http._json import is_plain, parse_json
+from plugbus_adapters.http._reading import ABSENT, Read, check_json, invalid, raw_reader, reader, unfit
 from plugbus_adapters.http._sources import WITHOUT_BODY, Sorted, fields_of, sorted_fields, sorted_parameters
 from plugbus_adapters.http._types import admits_none, plain_type
 from plugbus_adapters.http.endpoints import EndpointParameter
-from plugbus_adapters.http.problems import problems_of
+from plugbus_adapters.http.problems import ProblemError, problems_of
+from plugbus_adapters.http.settings import HttpSettings
 
 __all__ = ("Binding", "Limits", "Place", "arguments_of", "request_of")
 
@@ -29,11 +31,33 @@ class Limits:
     """What an app lets in; its settings change it while it runs.
 
     Attributes:
+        settings: All settings.
         max_body_bytes: How large a body may be.
     """
 
-    def __init__(self) -> None:
-        self.max_body_bytes = 1024 * 1024
+    def __init__(self, settings: HttpSettings) -> None:
+        self.apply(settings)
+
+    def apply(self, settings: HttpSettings) -> None:
+        """Let in what other settings say from now on."""
+        self.settings = settings
+        self.max_body_bytes = settings.max_body_bytes
+        self._depth, self._digits = settings.max_json_depth, settings.max_json_digits
+
+    def is_plain(self, text: bytes) -> bool:
+        """Tell whether a JSON text is within the limits for sure, so that it need not be looked at by itself."""
+        return is_plain(text, max_depth=self._depth, max_digits=self._digits)
+
+    def json(self, text: bytes) -> Any:
+        """Return what a JSON text says.
+
+        Raises:
+            ProblemError: 400, if it is none, or beyond the limits.
+        """
+        try:
+            return parse_json(text, max_depth=self._depth, max_digits=self._digits)
+        except ValueError as error:
+            raise ProblemError(400, f"the body is no JSON that is taken: {error}", code="bad_json") from None
 
 
 @final
@@ -116,8 +140,8 @@ def _body_reader(body: EndpointParameter | None, limits: Limits) -> tuple[str, B
         if not data and not required:
             return ABSENT
         check_json(exchange)
-        if b"NaN" in data or b"Infinity" in data:
-            json_of(data)  # which refuses them where they are no text
+        if not limits.is_plain(data):
+            limits.json(data)  # which refuses it, unless it only looks odd
         try:
             return validate(data)
         except ValidationError as error:
@@ -192,12 +216,12 @@ def request_of(place: Place, model: type[BaseModel]) -> Binding:
         body = await exchange.body(limits.max_body_bytes) if takes_body else b""
         if body:
             check_json(exchange)
-        if in_body and body and not always and not exchange.scope["query_string"] and b"N" not in body:
+        if in_body and body and not always and not exchange.scope["query_string"] and limits.is_plain(body):
             try:
                 return validate_json(body)
             except ValidationError as error:
                 raise invalid(error, "body") from None
-        data = json_of(body) if body else {}
+        data = limits.json(body) if body else {}
         if sole is not None:
             data = {key_of[sole.name]: data} if body else {}
         elif not isinstance(data, dict):

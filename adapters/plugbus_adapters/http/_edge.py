@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
-from plugbus import Owner, acting_as
+from plugbus import Owner, Principal, acting_as
 from plugbus.log import log_failure
 from plugbus_adapters.http._answers import answered, failed
 from plugbus_adapters.http._binding import Limits
@@ -21,7 +21,10 @@ from plugbus_adapters.http._guard import Guard
 from plugbus_adapters.http._matching import Tree
 from plugbus_adapters.http._paths import join
 from plugbus_adapters.http.endpoints import EndpointMark, EndpointTable
+from plugbus_adapters.http.pages import Templates
 from plugbus_adapters.http.problems import ProblemDocument, ProblemError, problem_of
+from plugbus_adapters.http.security import Authenticator, BearerTokens
+from plugbus_adapters.http.settings import HttpSettings
 
 if TYPE_CHECKING:
     from plugbus import EventBus
@@ -51,11 +54,31 @@ class Edge:
         self.bus, self.guard = bus, guard
         self.prefix, self.plugin_prefix, self.envelope = prefix, plugin_prefix, envelope
         self.table = EndpointTable()
-        self.limits = Limits()
+        self.limits = Limits(HttpSettings())
+        self.templates = Templates()
         self.attached = False
         self._tree: Tree[tuple[Entry, ...]] = Tree()
         self._mapped: dict[type, list[tuple[object, int]]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def settings(self) -> HttpSettings:
+        """The settings in force."""
+        return self.limits.settings
+
+    def apply(self, settings: HttpSettings) -> None:
+        """Put settings in force."""
+        known: list[Authenticator] = []
+        if settings.tokens:
+            granted = {each.hash: Principal(name, each.scopes) for name, each in settings.tokens.items()}
+            known.append(BearerTokens.from_hashes(granted))
+        if settings.session_secrets:
+            from plugbus_adapters.http.sessions import SessionAuthenticator
+
+            known.append(SessionAuthenticator(seconds=settings.session_seconds))
+        self.limits.apply(settings)
+        self.templates = Templates(settings.template_folders)
+        self.guard.configured = tuple(known)
 
     # What is served
 
@@ -153,7 +176,7 @@ class Edge:
         entry.access.check(principal)
         with acting_as(principal, correlation_id=exchange.correlation_id, cause=cause):
             result = await entry.call(exchange)
-            await answered(result, entry, exchange, send)
+            await answered(result, entry, exchange, send, self.templates)
 
     def _document(self, error: Exception, entry: Entry, exchange: Exchange) -> ProblemDocument:
         """Return what a caller reads of a failure; one that nobody raised on purpose gets an id, and is logged."""

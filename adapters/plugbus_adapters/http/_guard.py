@@ -27,28 +27,30 @@ class Guard:
         auth: The host's authenticator, or several; without one, nobody is known.
 
     Attributes:
+        configured: The authenticators that the settings ask for.
         provided: The authenticator that a plugin provides, if one does.
     """
 
     def __init__(self, auth: Authenticator | HostAuthenticator | None = None) -> None:
         self._given = [] if auth is None else [as_authenticator(auth)]
+        self.configured: tuple[Authenticator, ...] = ()
         self.provided: Authenticator | None = None
 
     @property
     def knows_anybody(self) -> bool:
         """Whether there is somebody to ask."""
-        return bool(self._given) or self.provided is not None
+        return bool(self._given or self.configured) or self.provided is not None
 
     async def principal(self, scope: Scope) -> Principal | None:
         """Return who asks, or None for nobody who is known."""
         found: Any = scope.get(PRINCIPAL)
         if isinstance(found, Principal):
             return found
-        if not self._given and self.provided is None:
+        if not self.knows_anybody:
             return None
         client = scope.get("client")
         credentials = credentials_from(
             scope["headers"], client=None if client is None else client[0], session=scope.get("session") or {}
         )
-        asked = self._given if self.provided is None else [*self._given, self.provided]
-        return await find_principal(asked, credentials)
+        provided = () if self.provided is None else (self.provided,)
+        return await find_principal((*self._given, *self.configured, *provided), credentials)

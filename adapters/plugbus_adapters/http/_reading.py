@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from plugbus import Problem
 from plugbus_adapters.http._exchange import Exchange
@@ -17,7 +16,7 @@ from plugbus_adapters.http._types import is_many, is_scalar
 from plugbus_adapters.http.endpoints import EndpointParameter
 from plugbus_adapters.http.problems import ProblemError, problems_of
 
-__all__ = ("ABSENT", "Read", "check_json", "invalid", "is_malformed", "json_of", "raw_reader", "reader")
+__all__ = ("ABSENT", "Read", "check_json", "invalid", "is_malformed", "raw_reader", "reader")
 
 ABSENT: Final = object()
 """What is read where nothing is."""
@@ -77,18 +76,6 @@ def check_json(exchange: Exchange) -> None:
     media = given.split(b";", 1)[0].strip().lower()
     if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
         raise ProblemError(415, "send JSON, with the header Content-Type: application/json", code="not_json")
-
-
-def json_of(body: bytes) -> Any:
-    """Return what a JSON text says.
-
-    Raises:
-        ProblemError: 400, if it is none; NaN and infinities are none.
-    """
-    try:
-        return from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise ProblemError(400, f"the body is no JSON: {error}", code="bad_json") from None
 
 
 def is_malformed(error: ValidationError) -> bool:

@@ -15,6 +15,7 @@ from starlette.routing import Router
 from plugbus import Kernel
 from plugbus_adapters.http._authenticating import HostAuthenticator
 from plugbus_adapters.http._edge import Edge
+from plugbus_adapters.http._front import Front
 from plugbus_adapters.http._guard import Guard
 from plugbus_adapters.http.plugin import HttpPlugin
 from plugbus_adapters.http.problems import ProblemError
@@ -63,6 +64,9 @@ def create_app(
     kernel.plugins.add(HttpPlugin)
     app = Starlette(lifespan=lifespan(kernel))
     app.router = _Routing(edge, lifespan=lifespan(kernel))
+    app.add_middleware(Front, settings=lambda: edge.settings)
+    app.state.http_settings = lambda: edge.settings
+    app.state.http_authenticated = lambda: edge.guard.knows_anybody
     return app
 
 

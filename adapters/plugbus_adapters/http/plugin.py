@@ -29,6 +29,7 @@ from plugbus_adapters.http.context import HttpContext
 from plugbus_adapters.http.endpoints import Endpoint, EndpointMark, EndpointTable, collisions
 from plugbus_adapters.http.security import Authenticator
 from plugbus_adapters.http.service import Http
+from plugbus_adapters.http.settings import HttpSettings
 
 __all__ = ("HttpPlugin",)
 
@@ -42,11 +43,20 @@ class HttpPlugin(Plugin, id="http", version="1.0.0"):
     Args:
         bus: Where requests go, if there is no app.
         services: Where the authenticator of a plugin comes from.
+        settings: The limits, tokens and origins; they change while it runs.
         edge: What the app serves.
     """
 
-    def __init__(self, bus: EventBus, services: Services, edge: Edge | None = None) -> None:
+    Settings = HttpSettings
+
+    def __init__(self, bus: EventBus, services: Services, settings: HttpSettings, edge: Edge | None = None) -> None:
         self._edge, self._services = edge or Edge(bus, guard=Guard()), services
+        self._edge.apply(settings)
+
+    async def on_settings(self, old: HttpSettings, new: HttpSettings) -> None:
+        """Put other settings in force; connections that are open keep their time limits."""
+        del old
+        self._edge.apply(new)
 
     @provides
     def endpoints(self) -> EndpointTable:
