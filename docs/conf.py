@@ -36,6 +36,7 @@ autodoc_default_options = {"members": True, "exclude-members": "model_config, __
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes as fields, no targets: one that is named "type" would be meant by every type[...]
 
 nitpicky = True
 # What stands in signatures and is documented elsewhere: other people's projects, and type variables.
