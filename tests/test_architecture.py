@@ -28,7 +28,7 @@ STANDARD = {*sys.stdlib_module_names, "annotationlib"}  # the newest Python's, w
 OUTSIDE = {
     "cli": {"click", "rich", "typer"},
     "client": set[str](),
-    "http": {"httpx2", "itsdangerous", "jinja2", "starlette", "uvicorn"},
+    "http": {"fastapi", "httpx2", "itsdangerous", "jinja2", "starlette", "uvicorn"},
     "inprocess": set[str](),
     "queue": {"aio_pika", "asyncpg", "nats", "redis"},
     "sqlite_log": set[str](),

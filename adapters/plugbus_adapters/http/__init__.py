@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from plugbus_adapters.http.context import HttpContext
     from plugbus_adapters.http.credentials import Credentials
     from plugbus_adapters.http.endpoints import Endpoint, EndpointMark, EndpointParameter, EndpointTable, endpoint
+    from plugbus_adapters.http.lifecycle import HttpSetup, HttpShutdown, HttpStartup, PreResponse
     from plugbus_adapters.http.pages import Page
     from plugbus_adapters.http.parameters import Body, Cookie, Form, Header, Path, Query
     from plugbus_adapters.http.plugin import HttpPlugin
@@ -42,8 +43,12 @@ __all__ = (
     "HttpContext",
     "HttpPlugin",
     "HttpSettings",
+    "HttpSetup",
+    "HttpShutdown",
+    "HttpStartup",
     "Page",
     "Path",
+    "PreResponse",
     "ProblemDocument",
     "ProblemError",
     "Query",
@@ -78,6 +83,10 @@ _MODULES = {
     "HttpPlugin": "plugin",
     "HttpSettings": "settings",
     "Page": "pages",
+    "HttpSetup": "lifecycle",
+    "HttpShutdown": "lifecycle",
+    "HttpStartup": "lifecycle",
+    "PreResponse": "lifecycle",
     "Path": "parameters",
     "ProblemDocument": "problems",
     "ProblemError": "problems",

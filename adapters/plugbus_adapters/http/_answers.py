@@ -5,6 +5,7 @@ Owns status, headers and body of what is sent.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
@@ -12,6 +13,7 @@ from pydantic_core import to_json
 from plugbus_adapters.http._correlation import CORRELATION
 from plugbus_adapters.http._exchange import Exchange, Send
 from plugbus_adapters.http._framework import framework
+from plugbus_adapters.http._streaming import streamed
 from plugbus_adapters.http.pages import Page, Templates
 from plugbus_adapters.http.problems import MEDIA_TYPE, ProblemDocument
 
@@ -27,27 +29,36 @@ _BODILESS: Final = frozenset({204, 205, 304})
 
 async def answered(result: Any, entry: Entry, exchange: Exchange, send: Send, templates: Templates) -> None:
     """Send the result of an endpoint."""
-    if type(result) is Page:
-        page = await templates.render(entry.owner, result)
-        await sent(exchange.status or entry.endpoint.status, HTML, page, exchange, send)
-        return
-    if type(result) is not entry.exact and isinstance(result, framework().responses):
-        await _passed_on(result, exchange, send)
-        return
     status = exchange.status or entry.endpoint.status
+    if type(result) is not entry.exact:
+        if type(result) is Page:
+            await sent(status, HTML, await templates.render(entry.owner, result), exchange, send)
+            return
+        if isinstance(result, framework().responses):
+            await _passed_on(result, exchange, send)
+            return
+        if hasattr(type(result), "__aiter__"):
+            await streamed(result, status, partial(_headers, exchange), entry, exchange, send)
+            return
     if status in _BODILESS or (result is None and 300 <= status <= 399):  # noqa: PLR2004 - a redirection says it all
         await sent(status, None, b"", exchange, send)
     else:
         await sent(status, JSON, entry.tell(result), exchange, send)
 
 
+def _headers(exchange: Exchange, media: bytes | None) -> list[tuple[bytes, bytes]]:
+    out = exchange.out or []
+    headers = [(CORRELATION, exchange.correlation_id.encode("latin-1"))] if exchange.correlation_id else []
+    if media is not None and not any(name == b"content-type" for name, _ in out):
+        headers.append((b"content-type", media))
+    return headers + out
+
+
 async def sent(status: int, media: bytes | None, body: bytes, exchange: Exchange, send: Send) -> None:
     """Send an answer as a whole."""
-    headers = [(CORRELATION, exchange.correlation_id.encode("latin-1"))] if exchange.correlation_id else []
-    if media is not None:
-        headers += [(b"content-type", media), (b"content-length", str(len(body)).encode("latin-1"))]
-    if exchange.out is not None:
-        headers += exchange.out
+    headers = _headers(exchange, media)
+    if status not in _BODILESS:
+        headers.append((b"content-length", str(len(body)).encode("latin-1")))
     exchange.started = True
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if exchange.scope["method"] == "HEAD" else body})

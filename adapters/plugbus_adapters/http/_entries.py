@@ -6,27 +6,28 @@ Owns the compilation, and how many requests are under way.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, final, get_origin
 
 import anyio
 from pydantic import BaseModel
 
-from plugbus import Owner, Problem, WiringError, declarations, event_type
+from plugbus import Owner, Problem, Services, WiringError, declarations, event_type
 from plugbus_adapters.http._binding import Binding, Limits, Place, arguments_of, request_of
 from plugbus_adapters.http._exchange import EXCHANGE, Exchange
 from plugbus_adapters.http._framework import framework
 from plugbus_adapters.http._paths import template
 from plugbus_adapters.http._results import teller
-from plugbus_adapters.http.endpoints import Endpoint, EndpointMark
+from plugbus_adapters.http._types import plain_type
+from plugbus_adapters.http.endpoints import Auth, Endpoint, EndpointMark
 from plugbus_adapters.http.security import Access
 from plugbus_adapters.http.uploads import Upload
 
 if TYPE_CHECKING:
     from plugbus import EventBus
 
-__all__ = ("Entry", "compiled", "request_answered_by")
+__all__ = ("Entry", "compiled", "compiled_websocket", "request_answered_by")
 
 
 @final
@@ -42,9 +43,10 @@ class Entry:
         exact: The class of results that nothing has to be asked about.
         statuses: Status of each type of exception that is raised on purpose.
         flying: How many requests are under way.
+        streams: What ends the answers that come piece by piece.
     """
 
-    __slots__ = ("access", "call", "endpoint", "exact", "flying", "idle", "owner", "statuses", "tell")
+    __slots__ = ("access", "call", "endpoint", "exact", "flying", "idle", "owner", "statuses", "streams", "tell")
 
     def __init__(self, owner: Owner, endpoint: Endpoint, call: Callable[[Exchange], Any]) -> None:
         self.owner, self.endpoint, self.call = owner, endpoint, call
@@ -54,6 +56,7 @@ class Entry:
         self.statuses = dict(endpoint.errors)
         self.access = Access.of(endpoint.auth)
         self.flying = 0
+        self.streams: set[anyio.CancelScope] = set()
         self.idle: anyio.Event | None = None
 
     def landed(self) -> None:
@@ -63,7 +66,12 @@ class Entry:
             self.idle.set()
 
     async def wait_idle(self) -> None:
-        """Wait until no request is under way; one that waits here itself does not count."""
+        """Wait until no request is under way; one that waits here itself does not count.
+
+        Answers that come piece by piece, and could go on for ever, are cut off.
+        """
+        for stream in tuple(self.streams):
+            stream.cancel()
         here = EXCHANGE.get()
         own = here is not None and here.entry is self
         while self.flying > own:
@@ -115,7 +123,7 @@ def compiled(  # noqa: PLR0917 - called from one place
 
     else:
         known = framework()
-        bound = owner.bind(target, argument_types=(*known.requests, Upload, list[Upload]))
+        bound = owner.bind(_returning_iterator(target), argument_types=(*known.requests, *_data_of(target)))
         binding = arguments_of(place, bound, known.requests, mark.request_model)
         bind = binding.bind
         result = bound.returns
@@ -124,6 +132,51 @@ def compiled(  # noqa: PLR0917 - called from one place
             return await bound(**await bind(exchange))
 
     return Entry(owner, _endpoint(owner, mark, path, named, binding, target, request, result, envelope=envelope), call)
+
+
+def _returning_iterator(target: Any) -> Any:
+    """Return a function that returns what an async generator function is: a call of that runs nothing yet."""
+    if not inspect.isasyncgenfunction(target):
+        return target
+
+    async def call(*args: Any, **keywords: Any) -> Any:
+        return target(*args, **keywords)
+
+    call.__name__, call.__qualname__, call.__module__ = target.__name__, target.__qualname__, target.__module__
+    call.__doc__, call.__annotations__ = target.__doc__, target.__annotations__
+    call.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]  # not __wrapped__: it is looked below
+    return call
+
+
+def _data_of(target: Any) -> tuple[object, ...]:
+    """Return the types of parameters that are data here, beyond those that are data everywhere: ``dict[str, Any]``."""
+    types = (parameter.type for parameter in Services().parameters(target))
+    found = (each for each in types if issubclass(get_origin(each) or object, Collection) or each is Any)
+    return (Upload, list[Upload], *found)
+
+
+def compiled_websocket(  # noqa: PLR0917 - called from one place
+    owner: Owner, path: str, handler: Any, auth: Auth, name: str | None, limits: Limits
+) -> Entry:
+    """Compile what serves a WebSocket.
+
+    Raises:
+        WiringError: If it cannot be decided where a parameter comes from, or it takes no WebSocket.
+    """
+    from starlette.websockets import WebSocket
+
+    place = Place(f"WEBSOCKET {path} of plugin {owner.id!r}", "GET", template(path).names, limits)
+    bound = owner.bind(handler, argument_types=(WebSocket,))
+    if not any(plain_type(each.annotation) is WebSocket for each in bound.parameters):
+        raise WiringError([Problem(place.where, "takes no WebSocket", "write a parameter: websocket: WebSocket")])
+    binding = arguments_of(place, bound, (WebSocket,), None)
+
+    async def call(exchange: Exchange) -> Any:
+        await bound(**await binding.bind(exchange))
+
+    named = name or f"{owner.id}.{getattr(handler, '__name__', type(handler).__name__)}"
+    found = Endpoint("WEBSOCKET", path, owner.id, named, binding.parameters, auth=auth, status=101)
+    return Entry(owner, found, call)
 
 
 def _endpoint(  # noqa: PLR0917 - called from one place

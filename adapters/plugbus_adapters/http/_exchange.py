@@ -40,6 +40,7 @@ class Exchange:
         principal: Who asks.
         entry: What serves it.
         correlation_id: What all that comes of it shares.
+        cause: What it came of.
         started: Whether the answer has begun, so that no other one can be given.
         form: The form that was read.
         status: Of the answer, if somebody set it.
@@ -47,8 +48,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body", "_query", "_request", "correlation_id", "entry", "form", "headers", "out", "principal", "receive",
-        "scope", "started", "status", "values",
+        "_body", "_query", "_request", "cause", "correlation_id", "entry", "form", "headers", "out",
+        "principal", "receive", "scope", "started", "status", "values",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -62,6 +63,7 @@ class Exchange:
         self._body: bytes | None = None
         self._query: dict[str, list[str]] | None = None
         self.correlation_id = ""
+        self.cause: str | None = None
         self.started = False
         self.form: Any = None
         self._request: Any = None
@@ -107,6 +109,10 @@ class Exchange:
 
             self._request = Request(self.scope, self._again if self._body is not None else self.receive)
         return self._request
+
+    def given_as(self, request: Any) -> None:
+        """Have this be what the web framework sees."""
+        self._request = request
 
     async def _again(self) -> Message:
         return {"type": "http.request", "body": self._body or b"", "more_body": False}

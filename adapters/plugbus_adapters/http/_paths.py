@@ -6,10 +6,11 @@ Owns how one is written; finding the one that fits is ``_matching.py``'s job.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
-__all__ = ("PathError", "Template", "join", "template")
+__all__ = ("PathError", "Template", "join", "route_path", "template")
 
 _PARAMETER: Final = re.compile(r"\{([^\W\d]\w*)(:path)?\}")
 
@@ -77,3 +78,13 @@ def join(*parts: str) -> str:
     """Put paths behind one another, with one slash between them."""
     joined = "/".join(part.strip("/") for part in parts[:-1] if part.strip("/"))
     return f"/{joined}{parts[-1]}" if joined else parts[-1]
+
+
+def route_path(scope: Mapping[str, Any]) -> str:
+    """Return the path below where an app is mounted (ASGI: ``path`` begins with ``root_path``)."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if not root or not path.startswith(root):
+        return path
+    below = path[len(root) :]
+    return below if below.startswith("/") or not below else path

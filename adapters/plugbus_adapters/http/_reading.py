@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from plugbus import Problem
 from plugbus_adapters.http._exchange import Exchange
-from plugbus_adapters.http._types import is_many, is_scalar
+from plugbus_adapters.http._types import is_many, is_scalar, takes_upload
 from plugbus_adapters.http.endpoints import EndpointParameter
 from plugbus_adapters.http.problems import ProblemError, problems_of
 
@@ -55,7 +55,8 @@ def reader(parameter: EndpointParameter, path_names: tuple[str, ...]) -> Read:
     adapter = TypeAdapter[Any](parameter.annotation)
     if parameter.annotation is str and parameter.source == "path":
         return read
-    validate = adapter.validate_strings if is_scalar(parameter.annotation) else adapter.validate_python
+    of_text = is_scalar(parameter.annotation) and not takes_upload(parameter.annotation)
+    validate = adapter.validate_strings if of_text else adapter.validate_python
 
     def checked(exchange: Exchange) -> Any:
         raw = read(exchange)

@@ -12,12 +12,11 @@ from typing import Any, Final, NamedTuple, final
 from pydantic import BaseModel
 
 from plugbus import Problem
-from plugbus_adapters.http._types import admits_none, is_many, is_scalar, marker_of, plain_type
+from plugbus_adapters.http._types import admits_none, is_many, is_scalar, marker_of, plain_type, takes_upload
 from plugbus_adapters.http.endpoints import EndpointParameter
 from plugbus_adapters.http.parameters import From, Source
-from plugbus_adapters.http.uploads import Upload
 
-__all__ = ("WITHOUT_BODY", "Sorted", "fields_of", "sorted_fields", "sorted_parameters", "takes_upload")
+__all__ = ("WITHOUT_BODY", "Sorted", "fields_of", "sorted_fields", "sorted_parameters")
 
 WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Methods whose requests have no body unless somebody says so."""
@@ -38,12 +37,6 @@ class Sorted(NamedTuple):
     bodies: list[EndpointParameter]
     requests: list[str]
     problems: list[Problem]
-
-
-def takes_upload(annotation: Any) -> bool:
-    """Tell whether a parameter is a file, or several."""
-    plain = plain_type(annotation)
-    return any(part is Upload for part in (plain, *getattr(plain, "__args__", ())))
 
 
 def sorted_parameters(

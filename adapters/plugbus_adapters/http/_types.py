@@ -20,8 +20,9 @@ from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
 from plugbus_adapters.http.parameters import From
+from plugbus_adapters.http.uploads import Upload
 
-__all__ = ("admits_none", "is_many", "is_scalar", "marker_of", "plain_type")
+__all__ = ("admits_none", "is_many", "is_scalar", "marker_of", "plain_type", "takes_upload")
 
 _SCALARS: Final = (
     bool,
@@ -104,3 +105,9 @@ def _is_many_class(cls: Any) -> bool:
     if not issubclass(origin, (list, tuple, AbstractSet)) and origin.__module__ != "collections.abc":
         return False
     return all(is_scalar(part) for part in get_args(cls) if part is not ...)
+
+
+def takes_upload(annotation: Any) -> bool:
+    """Tell whether a parameter is a file, or several."""
+    plain = plain_type(annotation)
+    return any(part is Upload for part in (plain, *getattr(plain, "__args__", ())))

@@ -17,6 +17,8 @@ from plugbus_adapters.http._authenticating import HostAuthenticator
 from plugbus_adapters.http._edge import Edge
 from plugbus_adapters.http._front import Front
 from plugbus_adapters.http._guard import Guard
+from plugbus_adapters.http._served import Served
+from plugbus_adapters.http.lifecycle import HttpShutdown, HttpStartup
 from plugbus_adapters.http.plugin import HttpPlugin
 from plugbus_adapters.http.problems import ProblemError
 from plugbus_adapters.http.security import Authenticator
@@ -59,11 +61,13 @@ def create_app(
     """
     if kernel.services.has(Edge):
         raise ValueError(f"create_app({kernel!r}): has an app already; mount that one, or make another kernel")
-    edge = Edge(kernel.bus, guard=Guard(auth), prefix=prefix, plugin_prefix=plugin_prefix, envelope=envelope)
+    served = Served(kernel.bus, prefix=prefix, plugin_prefix=plugin_prefix, envelope=envelope)
+    edge = Edge(kernel.bus, Guard(auth), served)
     kernel.services.value(Edge, edge)
     kernel.plugins.add(HttpPlugin)
     app = Starlette(lifespan=lifespan(kernel))
     app.router = _Routing(edge, lifespan=lifespan(kernel))
+    edge.app = app
     app.add_middleware(Front, settings=lambda: edge.settings)
     app.state.http_settings = lambda: edge.settings
     app.state.http_authenticated = lambda: edge.guard.knows_anybody
@@ -77,22 +81,14 @@ class _Routing(Router):
     def __init__(self, edge: Edge, **options: Any) -> None:
         super().__init__(**options)
         self._edge = edge
+        edge.fallback = super().app
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
-            await super().app(scope, receive, send)
-            return
-        edge = self._edge
-        path = _route_path(scope)
-        entry, values, others = edge.find(path, scope["method"])
-        if entry is not None:
-            await edge.serve(entry, values, scope, receive, send)
-        elif others:
-            scope["plugbus.methods"] = sorted({*others, "HEAD"} if "GET" in others else others)
+        if scope["type"] == "lifespan":
             await super().app(scope, receive, send)
         else:
-            await super().app(scope, receive, send)
+            await self._edge.layers.app(scope, receive, send)
 
     async def not_found(self, scope: Any, receive: Any, send: Any) -> None:
         """Refuse what nobody serves."""
@@ -107,16 +103,6 @@ class _Routing(Router):
             await self._edge.refuse(error, scope, receive, send)
         else:
             await self._edge.refuse(ProblemError(404, "there is nothing here", code="no_route"), scope, receive, send)
-
-
-def _route_path(scope: Any) -> str:
-    """Return the path below where this app is mounted (ASGI: ``path`` begins with ``root_path``)."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if not root or not path.startswith(root):
-        return path
-    below = path[len(root) :]
-    return below if below.startswith("/") or not below else path
 
 
 def lifespan(*kernels: Kernel) -> Lifespan:
@@ -136,6 +122,8 @@ def lifespan(*kernels: Kernel) -> Lifespan:
         async with AsyncExitStack() as stack:
             for kernel in kernels:
                 await stack.enter_async_context(kernel)
+                await kernel.bus.aemit(HttpStartup())
+                stack.push_async_callback(kernel.bus.aemit, HttpShutdown())
             yield
 
     return run

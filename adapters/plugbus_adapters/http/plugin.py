@@ -5,28 +5,36 @@ Owns the seam between kernel and edge; ``create_app`` adds it to its kernel.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, final
+from weakref import WeakSet
 
 from plugbus import (
+    AsyncNextFn,
     EventBus,
     KernelReady,
     Marked,
     Owner,
     Plugin,
+    PluginBooting,
+    PluginFailed,
     PluginReady,
     PluginUnloaded,
     Problem,
     Services,
+    Veto,
     checks,
+    listens,
     observes,
     provides,
     reads,
 )
 from plugbus_adapters.http._edge import Edge
 from plugbus_adapters.http._guard import Guard
+from plugbus_adapters.http._served import Served
 from plugbus_adapters.http.context import HttpContext
 from plugbus_adapters.http.endpoints import Endpoint, EndpointMark, EndpointTable, collisions
+from plugbus_adapters.http.lifecycle import HttpSetup, HttpShutdown, HttpStartup, PreResponse
 from plugbus_adapters.http.security import Authenticator
 from plugbus_adapters.http.service import Http
 from plugbus_adapters.http.settings import HttpSettings
@@ -47,10 +55,14 @@ class HttpPlugin(Plugin, id="http", version="1.0.0"):
         edge: What the app serves.
     """
 
+    events = (HttpSetup, HttpStartup, HttpShutdown, PreResponse)
+
     Settings = HttpSettings
 
     def __init__(self, bus: EventBus, services: Services, settings: HttpSettings, edge: Edge | None = None) -> None:
-        self._edge, self._services = edge or Edge(bus, guard=Guard()), services
+        self._bus, self._services = bus, services
+        self._edge = edge or Edge(bus, Guard(), Served(bus))
+        self._took_app: WeakSet[Owner] = WeakSet()
         self._edge.apply(settings)
 
     async def on_settings(self, old: HttpSettings, new: HttpSettings) -> None:
@@ -61,7 +73,7 @@ class HttpPlugin(Plugin, id="http", version="1.0.0"):
     @provides
     def endpoints(self) -> EndpointTable:
         """Return the table of all endpoints."""
-        return self._edge.table
+        return self._edge.served.table
 
     @provides(name="http_context")
     def context(self) -> HttpContext:
@@ -71,19 +83,29 @@ class HttpPlugin(Plugin, id="http", version="1.0.0"):
     @provides(scope="plugin")
     def http(self, owner: Owner) -> Http:
         """Make the view of one plugin."""
-        return Http(owner, self._edge)
+        return Http(owner, self._edge.served, self._edge.layers)
 
     @reads(EndpointMark)
-    async def attach(self, found: Marked[EndpointMark]) -> Callable[[], Awaitable[None]]:
+    async def attach(self, found: Marked[EndpointMark]) -> Callable[[], None]:
         """Serve a function that is marked."""
-        entry = self._edge.add(found.owner, found.mark, found.function)
-        return lambda: self._edge.retire(entry)
+        served, owner = self._edge.served, found.owner
+        entry = served.add(owner, found.mark, found.function)
+        owner.own(entry.wait_idle, what=f"requests to {entry.endpoint}", brings_work=True)
+        return lambda: served.leave(entry)
 
     @staticmethod
     @checks(EndpointMark)
     def check_marks(found: Iterable[Marked[EndpointMark]]) -> Iterator[Problem]:
-        """Find endpoints that answer the same requests, before anything is built."""
-        yield from collisions(Endpoint(each.mark.method, each.mark.path, each.owner.id, str(each)) for each in found)
+        """Find endpoints of one plugin that answer the same requests, and absolute ones of any, before anything boots.
+
+        What else collides depends on the prefixes of the app: it fails the plugin that comes second.
+        """
+        groups: dict[str, list[Endpoint]] = {}
+        for each in found:
+            known = Endpoint(each.mark.method, each.mark.path, each.owner.id, str(each))
+            groups.setdefault("" if each.mark.absolute else each.owner.id, []).append(known)
+        for group in groups.values():
+            yield from collisions(group)
 
     @observes(KernelReady, PluginReady, PluginUnloaded)
     async def find_authenticator(self, _event: object) -> None:
@@ -91,9 +113,35 @@ class HttpPlugin(Plugin, id="http", version="1.0.0"):
         found = await self._services.aget(Authenticator) if self._services.has(Authenticator) else None
         self._edge.guard.provided = found
 
+    @listens(PluginBooting)
+    async def note_boot(self, event: PluginBooting, next_fn: AsyncNextFn[PluginBooting, None]) -> None:
+        """Note who boots, perhaps beside an older self; refuse it to whoever changed the app: that would stay."""
+        if any(owner.id == event.plugin and not owner.gone for owner in self._took_app):
+            raise Veto(f"plugin {event.plugin!r} took the app itself, which nobody can undo, so it cannot be reloaded")
+        self._edge.served.booting.add(event.plugin)
+        try:
+            return await next_fn(event)
+        except BaseException:
+            self._edge.served.booted(event.plugin)
+            raise
+
+    @observes(PluginReady, PluginFailed)
+    async def note_booted(self, event: PluginReady | PluginFailed) -> None:
+        """Note that somebody has booted, or has not."""
+        self._edge.served.booted(event.plugin)
+
     async def on_boot(self) -> None:
-        """Let the app serve."""
+        """Let the app serve, and tell the others."""
         self._edge.attached = True
+        if not self._edge.announced:
+            self._edge.announced = True
+            await self._bus.aemit(HttpSetup(self.http, self._take_app))
+
+    def _take_app(self, owner: Owner) -> Any:
+        if self._edge.app is None:
+            raise LookupError("there is no app: the plugin 'http' was loaded without create_app()")
+        self._took_app.add(owner)
+        return self._edge.app
 
     async def on_shutdown(self) -> None:
         """Let the app say that the kernel has stopped."""
