@@ -82,7 +82,7 @@ def asyncapi_document(
     if host is not None:
         document["servers"] = _servers(host, path, secure=secure)
     for key, each in named:
-        (_add_request if each.type.is_request else _add_event)(document, key, each, schemas)
+        (_add_request if each.declared.is_request else _add_event)(document, key, each, schemas)
     return document
 
 
@@ -90,7 +90,7 @@ def _named(offered: Iterable[Offered]) -> Iterable[tuple[str, Offered]]:
     """Give each a key of its own, of the characters that keys of components may have."""
     taken: set[str] = set()
     for each in offered:
-        key = base = _NOT_IN_A_KEY.sub("_", each.type.name)
+        key = base = _NOT_IN_A_KEY.sub("_", each.declared.name)
         number = 2
         while key in taken:
             key, number = f"{base}-{number}", number + 1
@@ -145,7 +145,7 @@ def _operation(action: str, channel: str, message: str) -> dict[str, Any]:
 
 def _add_event(document: dict[str, Any], key: str, each: Offered, schemas: dict[tuple[str, Any], Any]) -> None:
     """Add a channel with what may be published to it, and what is read from it; the app's side decides the verb."""
-    name = each.type.name
+    name = each.declared.name
     messages = {
         f"{key}-in": {"name": name, "payload": _cloud_event(name, schemas[key, "validation"])},
         f"{key}-out": {"name": name, "payload": _cloud_event(name, schemas[key, "serialization"])},
@@ -156,7 +156,7 @@ def _add_event(document: dict[str, Any], key: str, each: Offered, schemas: dict[
 
 
 def _add_request(document: dict[str, Any], key: str, each: Offered, schemas: dict[tuple[str, Any], Any]) -> None:
-    name, media_type = each.type.name, "application/json"
+    name, media_type = each.declared.name, "application/json"
     asked = {"name": name, "contentType": media_type, "payload": schemas[key, "validation"]}
     answer = {"name": f"{name} (answer)", "contentType": media_type, "payload": schemas[key, "serialization"]}
     _channel(document, key, name, {f"{key}-in": asked})

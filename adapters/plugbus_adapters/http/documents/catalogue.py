@@ -53,12 +53,12 @@ class Offered:
     """A type that can be told in JSON.
 
     Attributes:
-        type: What the bus knows about it.
+        declared: What the bus knows about it.
         content: Validates and tells it.
         result: Tells what a request is answered with; None for events.
     """
 
-    type: EventType
+    declared: EventType
     content: TypeAdapter[Any]
     result: TypeAdapter[Any] | None
 
@@ -111,7 +111,7 @@ class Catalogue:
         types = [declared for declared in self._bus.types() if declared.cls not in _ROOTS and not is_own(declared)]
         self._known = {declared: self._known.get(declared) or _offered(declared) for declared in types}
         found = [each for each in self._known.values() if each is not None]
-        return sorted(found, key=lambda each: each.type.name)
+        return sorted(found, key=lambda each: each.declared.name)
 
     def entries(self, principal: Principal | None) -> list[CatalogueEntry]:
         """Return what somebody may publish, subscribe to or call; what is not for them is not in it.
@@ -123,7 +123,7 @@ class Catalogue:
 
     def _entries(self, principal: Principal | None) -> Iterator[CatalogueEntry]:
         for each in self.offered():
-            declared = each.type
+            declared = each.declared
             names = (declared.name, *declared.aliases)
             actions: tuple[Action, ...] = ("call",) if declared.is_request else ("publish", "subscribe")
             allowed = tuple(action for action in actions if may(principal, action, names))
