@@ -35,7 +35,7 @@ OUTSIDE = {
 }
 # A plugin of contrib whose whole point is an outside system; it, too, imports without it.
 CONTRIB_OUTSIDE = {"metrics": {"prometheus_client"}}
-MAX_KERNEL_LINES = 15_000  # of code: docs/adr/0019-the-kernel-is-larger-than-aimed-at.md
+MAX_KERNEL_LINES = 15_300  # of code: docs/adr/0019-the-kernel-is-larger-than-aimed-at.md
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 30  # of code, for 9 in 10 functions ...
 MAX_LONG_FUNCTION_LINES = 60  # ... and for the rest
