@@ -114,7 +114,8 @@ class Plugins(Mapping[str, PluginRecord]):
 
     ``kernel.plugins``, and a service for plugins whose permissions include ``kernel.manage``, or that declare none.
     Changes are made one after another, in the order in which they were asked for. One that is cancelled, or fails,
-    leaves everything as it was. A plugin cannot unload, disable or reload itself, nor what it needs; and none can
+    leaves everything as it was; but what has begun to leave goes on to its end, and the caller is cancelled after it.
+    A plugin cannot unload, disable or reload itself, nor what it needs; and none can
     change anything from within a boot, a shutdown, or ``on_settings``: that would be to wait for oneself.
 
     ``-`` and ``_`` are the same in an id. A second plugin with the id of another has ``#2`` behind it.
@@ -276,7 +277,7 @@ class Plugins(Mapping[str, PluginRecord]):
             PluginNotFoundError: If there is none of this id.
             PluginError: As :meth:`load`.
         """
-        return PluginRecord(await self._control.load(plugin_id, enable=True))
+        return PluginRecord(await self._control.enable(plugin_id))
 
     async def disable(self, plugin_id: str, *, cascade: bool = False) -> tuple[str, ...]:
         """Unload a plugin and keep it out, until it is enabled; as long as the kernel runs.

@@ -53,6 +53,18 @@ class Control:
             raise PluginError(str(spec), "cannot be added to a kernel that has started; use `await kernel.load(...)`")
         self._runtime.options.add(spec)
 
+    async def enable(self, plugin_id: str) -> Unit:
+        """Load one that is known, and may have been disabled; it is what it was if that is cancelled."""
+        runtime = self._runtime
+        known = runtime.units.get(plugin_key(plugin_id))
+        try:
+            return await self.load(plugin_id, enable=True)
+        except anyio.get_cancelled_exc_class():
+            left = runtime.units.get(plugin_key(plugin_id))
+            if known is not None and left is not known and left is not None and left.state is PluginState.STOPPED:
+                runtime.units[known.key] = known
+            raise
+
     async def load(self, spec: object, *, enable: bool = False) -> Unit:
         """Load one more plugin.
 
@@ -175,7 +187,7 @@ class Control:
             seconds = runtime.options.boot_timeout_seconds
             keys = await reconfigure(unit, changes, runtime.settings_types.renew, seconds, partial(self._reload, unit))
         if keys:
-            await fleet.announce(SettingsChanged(plugin=unit.id, keys=keys))
+            await fleet.announce(SettingsChanged(plugin=unit.id, keys=keys), within=runtime.options.drain_seconds)
         return keys
 
     def _refuse_own(self, unit: Unit, leaving: Iterable[Unit], what: str) -> None:

@@ -148,10 +148,16 @@ class Fleet:
                 log_failure(unit.id, "plugin does not run", unit.error, hide=unit.hide, state=str(unit.state))
             await self.announce(PluginFailed(plugin=unit.id, state=unit.state, reason=unit.reason))
 
-    async def announce(self, event: Event) -> None:
-        """Emit a kernel event; what its listeners fail with changes nothing here, and is logged."""
+    async def announce(self, event: Event, *, within: float | None = None) -> None:
+        """Emit a kernel event; what its listeners fail with changes nothing here, and is logged.
+
+        Args:
+            event: What is told.
+            within: It is told whether the caller is cancelled or not, and for no longer than this, in seconds.
+        """
         try:
-            await self._around.bus.aemit(event)
+            with anyio.move_on_after(within, shield=within is not None):
+                await self._around.bus.aemit(event)
         except Exception as error:  # noqa: BLE001 - a listener of ours must not stop a start or a shutdown
             log_failure("host", "a listener of a kernel event failed", error, kernel_event=repr(event))
 
@@ -189,15 +195,16 @@ class Fleet:
         return failures + await self.assembler.undo(unit, seconds)
 
     async def unload(self, units: Iterable[Unit], seconds: float) -> None:
-        """Shut plugins down while the kernel goes on, and tell of it.
+        """Shut plugins down while the kernel goes on, and tell of it; once begun, whether cancelled or not.
 
         Args:
             units: Each before those that it needs.
-            seconds: As for :meth:`stop`.
+            seconds: As for :meth:`stop`, and for those who are told.
         """
-        for unit in units:
-            await self.stop(unit, seconds)
-            await self.announce(PluginUnloaded(plugin=unit.id))
+        with anyio.CancelScope(shield=True):  # one that is left in the middle of its end neither hears nor is gone
+            for unit in units:
+                await self.stop(unit, seconds)
+                await self.announce(PluginUnloaded(plugin=unit.id), within=seconds)
 
     async def roll_back(self, unit: Unit, seconds: float) -> None:
         """Shut a plugin down whose load was cancelled after it had booted, with those that need it by now.

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import final
 
 import anyio
+import anyio.lowlevel
 
 from plugbus._route import NOT_CARRIED
 from plugbus.errors import PluginError
@@ -50,6 +51,7 @@ class Turns:
             what = "a plugin cannot load, unload, reload or configure others while one boots or is changed"
             raise PluginError("host", f"{what}; do it in on_ready, or in a background task")
         async with self._lock:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # a lock that is free was taken regardless
             turn = _Turn(self)
             mark = _turns.set((*_turns.get(), turn))
             try:
