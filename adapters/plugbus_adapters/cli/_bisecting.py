@@ -5,13 +5,15 @@ Owns the runs and what is told of them; which plugins are tried next is ``_ddmin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, final
@@ -75,8 +77,9 @@ def bisect(target: str | None, command: Command) -> None:
         except KernelStartError as error:
             raise not_started(error) from error
     search = Search(plan, command)
-    search.check_ends()
-    guilty = smallest(search.candidates, search.needs, search.fails)
+    with _SIGNALS.caught():
+        search.check_ends()
+        guilty = smallest(search.candidates, search.needs, search.fails)
     print_lines(*search.told(guilty))
 
 
@@ -174,14 +177,14 @@ def _verdict(codes: Iterable[int | None]) -> Verdict:
 
 def _exit_code(command: Command, environ: dict[str, str]) -> int | None:
     """Run a command once; None if it took too long."""
-    output = _STDERR if command.show_output else subprocess.DEVNULL
     try:
-        process = subprocess.Popen(  # noqa: S603 - to run what the user typed is what this is for
-            command.words, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+        with _SIGNALS.held():  # until what was started has a name here
+            process = _start(command, environ)
     except OSError as error:
-        raise CommandError(f"{command.words[0]} cannot be run: {error.strerror}", "is it installed?", USAGE) from error
+        hint = "is it installed?" if isinstance(error, FileNotFoundError) else "it must be a program, and executable"
+        raise CommandError(f"{command.words[0]} cannot be run: {error.strerror}", hint, USAGE) from error
     try:
+        _SIGNALS.raise_held()
         return process.wait(command.timeout_seconds)
     except subprocess.TimeoutExpired:
         return None
@@ -189,14 +192,65 @@ def _exit_code(command: Command, environ: dict[str, str]) -> int | None:
         _end(process)
 
 
+def _start(command: Command, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    output = _STDERR if command.show_output else subprocess.DEVNULL
+    return subprocess.Popen(  # noqa: S603 - to run what the user typed is what this is for
+        command.words, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    )
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command that still runs, with all that it started."""
-    if process.poll() is None:
-        if hasattr(os, "killpg"):
+    """Kill a command that still runs, and all that it started: what holds a port would make the next run fail."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # there is nobody; macOS says so in other words
             os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
+    elif process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+@final
+class _Signals:
+    """Has a signal that ends us end the command, too: that is in a session of its own, and would not hear of it."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._came: int | None = None
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Catch them; not in another thread than the main one, which alone may."""
+        names = ("SIGINT", "SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+        before = {name: signal.signal(getattr(signal, name), self._take) for name in names if hasattr(signal, name)}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(getattr(signal, name), handler)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let none interrupt, such as a start after which nobody would know what was started."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def raise_held(self) -> None:
+        """Raise what came meanwhile."""
+        if self._came == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._came is not None:
+            raise SystemExit(128 + self._came)
+
+    def _take(self, number: int, _: object) -> None:
+        self._came = number
+        if not self._held:
+            self.raise_held()
+
+
+_SIGNALS: Final = _Signals()
 
 
 def _named(step: PluginStep) -> str:

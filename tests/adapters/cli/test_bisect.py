@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.adapters.cli.tools import start
 
 APP = '''
 import os
@@ -170,6 +172,35 @@ def test_a_run_that_takes_too_long_fails_and_is_killed_with_all_that_it_started(
     assert ended.out.splitlines()[0] == "guilty: f (argument)"
     assert (ended.err.count("bad (took too long, "), len(pids), seconds) == (2, 2, {1.5})
     while any(runs(pid) for pid in pids):  # a killed process is there until init has heard of it
+        pass
+
+
+def test_what_a_command_leaves_behind_is_gone_before_the_next_run(plugbus, app: Path) -> None:
+    """A server that still has its port would make the next set of plugins look guilty."""
+    leaving = failing_with("f", code="sleep 300 & echo $! >>pids; exit 1", otherwise="exit 0")
+
+    assert plugbus("bisect", "app:two", *leaving).out.splitlines()[0] == "guilty: f (argument)"
+
+    pids = (app / "pids").read_text().split()
+    assert len(pids) == 2
+    while any(map(runs, pids)):  # a killed process is there until init has heard of it
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_ends_it_ends_the_command_too(app: Path, number: signal.Signals) -> None:
+    """The command is in a session of its own, so nobody else tells it."""
+    command = ("bisect", "app:two", "--", "sh", "-c", "sleep 300 & echo $$ $! >pids; wait")
+    process = start(*command, folder=app)
+    while not (pids := (app / "pids").read_text().split() if (app / "pids").exists() else []):
+        assert process.poll() is None
+
+    process.send_signal(number)
+
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, told
+    assert "Traceback" not in told
+    while any(map(runs, pids)):
         pass
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hub_events import EVENT_TYPES, AskNotify, Chat, ChatDownError, NotifyReport, Render
 from plugins.notify import Notify
@@ -14,6 +16,7 @@ from plugbus.testing import FakeClock, KernelFactory, PluginConformance, capture
 
 pytestmark = pytest.mark.anyio
 
+FOLDER = Path(__file__).parents[1]
 OPENED = EVENT_TYPES["github.issues.opened"](repo="acme/rocket", number=1, title="Valve leaks")
 
 
@@ -150,3 +153,32 @@ class TestNotifyConforms(PluginConformance):
 
     plugin = Notify
     fakes: ClassVar = {Chat: ScriptedChat("take")}
+
+
+@pytest.mark.parametrize("way", ["class", "folder"])
+async def test_settings_that_change_under_load_cost_no_message(way: str) -> None:
+    """Each change is a reload: the old one sends what it was asked for, the new one the rest, nobody anything twice."""
+    chat, asked, ended = ScriptedChat("take"), list[str](), anyio.Event()
+    known = {"plugins": [Notify]} if way == "class" else {"plugin_dirs": [FOLDER], "enabled": ["notify"]}
+    kernel = Kernel(**known)  # type: ignore[arg-type]
+    kernel.services.value(Chat, chat)
+
+    async def deliver(kernel: Kernel) -> None:
+        while not ended.is_set():
+            asked.append(f"[acme/rocket] opened: {len(asked)}")
+            event = EVENT_TYPES["github.issues.opened"](repo="acme/rocket", number=1, title=str(len(asked) - 1))
+            await kernel.bus.aemit(event)
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(30):
+        async with kernel:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(deliver, kernel)
+                for attempts in (3, 4, 5):
+                    assert await kernel.plugins.configure("notify", {"attempts": attempts}) == ("attempts",)
+                ended.set()
+            await settle(kernel)
+            assert (await kernel.bus.acall(AskNotify())).failed == 0
+
+    assert chat.taken == asked, "in order, too"
+    assert len(asked) > 3
