@@ -160,6 +160,20 @@ async def test_who_is_limited_stands_in_for_nobody_else() -> None:
             assert services.get(dict) == {"a": 1}
 
 
+async def test_who_is_limited_does_not_close_the_services_of_all() -> None:
+    """Its view is of the one container, which ends for everybody."""
+    async with Kernel(plugins=[Stock, plugin("shop", Emitting, permissions=[])]) as kernel:
+        services: Services = kernel.plugins["shop"].instance.services  # type: ignore[union-attr]
+
+        for call in (services.close, lambda: services.overlap(None)):
+            with pytest.raises(PermissionDeniedError, match=r"may not use 'kernel\.manage'"):
+                call()
+        with pytest.raises(PermissionDeniedError, match=r"may not use 'kernel\.manage'"):
+            await services.aclose()
+
+        assert isinstance(await kernel.services.aget(Database), Database)
+
+
 class Store:
     """Sees the settings of every plugin."""
 

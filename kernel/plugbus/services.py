@@ -247,18 +247,17 @@ class Services(Asking):
         """Clean up everything that sync code can, the newest first, and build no more.
 
         Raises:
+            PermissionDeniedError: If this is the view of a plugin that may not act for others.
             ExceptionGroup: If clean-up failed, or is async and needs ``aclose``; the rest was done.
         """
+        self._check_all()
         raise_failures(self._container.close_now())
 
     async def aclose(self) -> list[Exception]:
         """Clean up everything, the newest first, and build no more; one failure never stops the rest.
 
-        Each service has its time, whether the caller is cancelled or not. What a sync generator does that was
-        opened on this very thread cannot be interrupted; one of another thread is left to itself when its time is up.
-
-        Returns:
-            The failures, each with a note that names its service.
+        Each has its time, whether the caller is cancelled or not; a sync generator of this very thread cannot be
+        interrupted, one of another is left to itself then. Returns the failures, each with a note of its service.
 
         Example:
             >>> import anyio
@@ -266,6 +265,7 @@ class Services(Asking):
             >>> anyio.run(services.aclose)
             []
         """
+        self._check_all()
         return await self._container.close()
 
     def __enter__(self) -> Self:

@@ -234,6 +234,7 @@ class Asking:
 
     def overlap(self, generations: Generations | None) -> None:
         """Keep the services of new plugins apart from those in whose place they come; ``None`` ends that."""
+        self._check_all()
         self._container.generations = generations
 
     def _bound(self, call: Callable[..., T], bound: Bound, asker: Owner | None, given: int) -> Callable[..., T]:
@@ -270,6 +271,10 @@ class Asking:
         found = divide(self._container, call, given, asker, argument_types)
         self._container.plan(call, tuple(each for each in found.services if each.type not in FACED), asker)
         return found
+
+    def _check_all(self) -> None:
+        if self._owner is not None:
+            self._owner.check_acting_for(None)
 
     def _asker(self, owner: Owner | None = None) -> Owner | None:
         if owner is not None and self._owner is not None:
