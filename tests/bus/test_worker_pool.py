@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tests.bus.test_processes import children, gone
@@ -70,6 +72,35 @@ def test_a_worker_that_has_answered_a_cancelled_job_is_not_used_again(
 
     assert pickle.loads(reply) == (True, "b", "")
     assert pid not in children() | before
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_worker_that_warms_up_outlives_the_job_that_it_was_started_for(pool: Pool, tmp_path: Path, left: int) -> None:
+    """A time limit below the time to start would let none ever answer; those that warm up for nobody are limited."""
+    pool.users, pool._limit = 1, 1
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if left:
+        other = Worker()
+        pool.leave_warming(other)
+        other.end()
+    job = pools._Job(pool, REQUEST, pickle.dumps((Path.read_text, pipe, None)))
+    with ThreadPoolExecutor() as threads:
+        ran = threads.submit(job.run)
+        with pipe.open("w"):  # it reads, until this is closed
+            waits = job.cancel()
+            if left:
+                with pytest.raises(Lost):
+                    ran.result(10)
+        if not left:
+            assert ran.result(10) == (b"", 0)
+
+    assert waits is bool(left)
+    assert len(pool._idle) == 1 - left
+    if not left:
+        warm = pool._idle[0].pid
+        reply, pid = pools._Job(pool, REQUEST, b"not sent again").run()
+        assert (pickle.loads(reply), pid) == ((True, "b", ""), warm)
 
 
 def test_a_worker_that_was_started_while_its_plugin_left_is_ended(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

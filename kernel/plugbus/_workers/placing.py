@@ -118,6 +118,7 @@ def _pool_of(owner: Owner) -> Pool:
 
 
 def _in_process(subscription: Subscription, pool: Pool) -> Callable[[Any], Any]:
+    from plugbus._workers.child import imported
     from plugbus._workers.process import Lost
 
     call, view = subscription.call, subscription.view
@@ -125,11 +126,14 @@ def _in_process(subscription: Subscription, pool: Pool) -> Callable[[Any], Any]:
     async def worked(event: Any) -> Any:
         name = event_type(type(event)).name
         try:
-            request = pickle.dumps((call, event if view is None else view_of(event, view), carried()))
+            given, facts = event if view is None else view_of(event, view), carried()
+            request, warm_up = (
+                pickle.dumps(it) for it in ((call, given, facts), (imported, (call, type(given)), facts))
+            )
         except Exception as error:
             raise EventDataError(name, (f"it cannot be pickled for a worker process: {error}",)) from error
         try:
-            reply, pid = await pool.ask(request)
+            reply, pid = await pool.ask(request, warm_up)
         except Lost as lost:
             raise WorkerProcessError(name, subscription.name, subscription.plugin, lost.args[0]) from None
         done, value, text = pickle.loads(reply)  # noqa: S301 - from our own child, through a pipe that only it has

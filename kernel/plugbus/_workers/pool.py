@@ -35,7 +35,9 @@ class Pool:
 
     def __init__(self, plugin: str, limit: int | None = None) -> None:
         self._plugin = plugin
-        self._threads: Final = Threads(plugin, limit or os.cpu_count() or 1)
+        self._limit: Final = limit or os.cpu_count() or 1
+        self._threads: Final = Threads(plugin, self._limit)
+        self._warming: set[Worker] = set()
         self._changed = threading.Condition()
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
@@ -43,8 +45,13 @@ class Pool:
         self.users = 0
         weakref.finalize(self, _kill, self._all)  # at the latest when the interpreter ends
 
-    async def ask(self, request: bytes) -> tuple[bytes, int]:
+    async def ask(self, request: bytes, warm_up: bytes = b"") -> tuple[bytes, int]:
         """Have a request answered by a worker; a cancelled one ends its worker, and waits until that is gone.
+
+        Args:
+            request: What to send.
+            warm_up: What a new worker is sent before it. Cancelled during that, the request is not sent, and the worker
+                stays for the next one: else a time limit below the time to start would let none ever answer.
 
         Returns:
             The answer, and the id of the process that gave it.
@@ -54,7 +61,7 @@ class Pool:
             PluginGoneError: If the plugin has left.
             OSError: If no process can be started.
         """
-        job = _Job(self, request)
+        job = _Job(self, request, warm_up)
         try:
             return await anyio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=self._threads.limiter())
         except anyio.get_cancelled_exc_class():
@@ -97,6 +104,19 @@ class Pool:
             self._all.discard(worker)
             self._changed.notify_all()
 
+    def leave_warming(self, worker: Worker) -> bool:
+        """Let a worker get ready without anybody who waits for it, unless too many do; tell which."""
+        with self._changed:
+            if len(self._warming) >= self._limit or self._ended:
+                return False
+            self._warming.add(worker)
+            return True
+
+    def warmed(self, worker: Worker) -> None:
+        """Note that a worker is ready, or gone."""
+        with self._changed:
+            self._warming.discard(worker)
+
     def close_idle(self) -> None:
         """End those that nobody uses."""
         with self._changed:
@@ -130,11 +150,12 @@ class Pool:
 class _Job:
     """One request on its way: cancelled before, while or after a worker has it."""
 
-    __slots__ = ("_cancelled", "_lock", "_pool", "_request", "_started", "_worker", "finished")
+    __slots__ = ("_cancelled", "_lock", "_pool", "_request", "_started", "_warm_up", "_warming", "_worker", "finished")
 
-    def __init__(self, pool: Pool, request: bytes) -> None:
-        self._pool, self._request = pool, request
+    def __init__(self, pool: Pool, request: bytes, warm_up: bytes = b"") -> None:
+        self._pool, self._request, self._warm_up = pool, request, warm_up
         self._worker: Worker | None = None
+        self._warming: Worker | None = None
         self._started = self._cancelled = False
         self._lock = threading.Lock()
         self.finished = threading.Event()
@@ -151,6 +172,8 @@ class _Job:
 
     def _run(self) -> tuple[bytes, int]:
         worker = self._pool.take()
+        if self._warm_up and not worker.warm and not self._wanted_after_warming(worker):
+            return b"", 0
         with self._lock:
             self._worker = worker
             if self._cancelled:
@@ -163,6 +186,26 @@ class _Job:
         self._hand_over(worker, self._pool.give_back)
         return reply, worker.pid
 
+    def _wanted_after_warming(self, worker: Worker) -> bool:
+        """Get a new worker ready; tell whether the request is wanted still: if not, the worker is given back."""
+        with self._lock:
+            if self._cancelled:  # while it was started: the caller waits for its end
+                return True
+            self._warming = worker
+        try:
+            worker.ask(self._warm_up)
+        except BaseException:
+            self._pool.discard(worker)
+            raise
+        finally:
+            with self._lock:
+                self._warming, cancelled = None, self._cancelled
+            self._pool.warmed(worker)
+        worker.warm = True
+        if cancelled:
+            self._pool.give_back(worker)
+        return not cancelled
+
     def _hand_over(self, worker: Worker, to: Callable[[Worker], None]) -> None:
         with self._lock:
             self._worker, cancelled = None, self._cancelled
@@ -172,6 +215,10 @@ class _Job:
         """Give it up; tell whether there is anything to wait for."""
         with self._lock:
             self._cancelled = True
+            if self._warming is not None:
+                if self._pool.leave_warming(self._warming):
+                    return False
+                self._warming.kill()
             if self._worker is not None:
                 self._worker.kill()
             return self._started

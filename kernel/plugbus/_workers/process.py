@@ -34,13 +34,17 @@ class Lost(Exception):
 class Worker:
     """A process of our own that answers one request at a time.
 
+    Attributes:
+        warm: Whether it has imported what it is to call.
+
     Raises:
         OSError: If it cannot be started.
     """
 
-    __slots__ = ("_process", "_replies", "_requests")
+    __slots__ = ("_process", "_replies", "_requests", "warm")
 
     def __init__(self) -> None:
+        self.warm = False
         where = repr((list(map(str, sys.path)), places()))
         command = [sys.executable, "-c", _START, where]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - ourselves
