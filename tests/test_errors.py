@@ -16,6 +16,7 @@ from plugbus.errors import (
     ChainContractError,
     ConfigureError,
     Conflict,
+    ContextLeakError,
     DuplicateHandlerError,
     DuplicateNameError,
     EmitCancelled,
@@ -132,6 +133,11 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         NoPrincipalError("shop.pay", "Principal"),
         {"where": "shop.pay", "wanted": "Principal"},
         ("shop.pay asks for a Principal, and nobody acts", "with acting_as(principal)"),
+    ),
+    (
+        ContextLeakError("rows"),
+        {"generator": "rows"},
+        ("async generator 'rows' yielded inside acting_as", "asynccontextmanager"),
     ),
     (
         SyncEmitError("order.placed", "notify"),

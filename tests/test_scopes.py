@@ -857,3 +857,121 @@ def test_a_unit_ends_in_reverse_order_whatever_it_holds(on_loop: bool, kinds: li
     }
     expected.pop(broken, None)
     assert trace == list(expected.values())
+
+
+# -- thrown away
+
+
+async def within(services: Services, *asked: type) -> AsyncIterator[int]:
+    """Yield in the middle of a unit of work."""
+    async with services.scope() as scope:
+        scope.on_success(lambda: pytest.fail("it did not succeed"))
+        for each in asked:
+            await scope.aget(each)
+        yield 1
+
+
+@pytest.mark.anyio
+async def test_a_unit_in_an_async_generator_that_is_closed_is_rolled_back(services: Services, trace: Trace) -> None:
+    """``aclose()`` may wait, and so does the clean-up; where sync ones live, too, and all have ended after it."""
+    services.factory(Session, aclosing(trace, "basket", Session), scope="call")
+    services.factory(Cart, closing(trace, "cart", Cart), scope="call")
+    generator: Any = within(services, Session, Cart)
+    await anext(generator)
+
+    await generator.aclose()
+
+    assert trace == ["cart rolled back: GeneratorExit", "basket rolled back: GeneratorExit"]
+
+
+@pytest.mark.anyio
+async def test_a_failing_clean_up_of_such_a_unit_is_logged_and_the_rest_closed(
+    services: Services, trace: Trace
+) -> None:
+    """The generator is closed all the same: there is nobody to raise it to."""
+
+    async def open_basket() -> AsyncIterator[Session]:
+        try:
+            yield Session()
+        finally:
+            raise OSError("lost")
+
+    services.factory(Cart, closing(trace, "cart", Cart), scope="call")
+    services.factory(Session, open_basket, scope="call")
+    generator: Any = within(services, Cart, Session)
+    await anext(generator)
+
+    with structlog.testing.capture_logs() as logs:
+        await generator.aclose()
+
+    assert trace == ["cart rolled back: GeneratorExit"]
+    assert [(line["service"], line["error"].split("\n")[0]) for line in logs] == [("Session", "OSError: lost")]
+
+
+class Forever:
+    """What never comes."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.anyio
+async def test_a_coroutine_that_is_thrown_away_rolls_back_what_need_not_be_awaited_and_tells_of_the_rest(
+    services: Services, trace: Trace
+) -> None:
+    """Sync ones in their own thread; what has to wait is given up, and the log says so."""
+    ended = threading.Event()
+
+    def open_cart() -> Iterator[Cart]:
+        thread = threading.get_ident()
+        try:
+            yield Cart()
+        finally:
+            trace.append(f"cart {threading.get_ident() == thread}")
+            ended.set()
+
+    def broken() -> Iterator[User]:
+        try:
+            yield User()
+        finally:
+            raise OSError("lost")
+
+    async def work() -> None:
+        async with services.scope() as scope:
+            for each in (Cart, User, Session):
+                await scope.aget(each)
+            asked.set()
+            await Forever()
+
+    services.factory(Cart, open_cart, scope="call")
+    services.factory(User, broken, scope="call")
+    services.factory(Session, aclosing(trace, "basket", Session), scope="call")
+    asked = anyio.Event()
+
+    with structlog.testing.capture_logs() as logs:
+        await thrown_away(work(), asked)
+        await anyio.to_thread.run_sync(ended.wait)
+
+    assert trace == ["cart True"]
+    assert [line["service"] for line in logs] == ["Session", "User"]
+    assert "cannot be awaited" in logs[0]["error"]
+
+
+class Driven:
+    """Drives a coroutine up to where it has got far enough, and then throws it away."""
+
+    def __init__(self, coroutine: Any, enough: anyio.Event) -> None:
+        self.coroutine, self.enough = coroutine, enough
+
+    def __await__(self) -> Iterator[Any]:
+        answer: Any = None
+        while True:
+            waited = self.coroutine.send(answer)
+            if self.enough.is_set():
+                self.coroutine.close()
+                return
+            answer = yield waited
+
+
+async def thrown_away(coroutine: Any, enough: anyio.Event) -> None:
+    await Driven(coroutine, enough)

@@ -156,6 +156,9 @@ def leave(token: Token[Here | None]) -> None:
 def carried() -> Carried | None:
     """Return what is to travel to work that is done later or elsewhere; None if there is nothing.
 
+    Raises:
+        ContextLeakError: If an async generator that has yielded says who acts here.
+
     Example:
         >>> from plugbus import Principal, acting_as
         >>> with acting_as(Principal("ann"), correlation_id="7f"):
@@ -164,6 +167,10 @@ def carried() -> Carried | None:
         '7f'
     """
     here = HERE.get()
+    if type(here) is not Here and here is not None:
+        from plugbus._early import settled  # which is built upon this
+
+        here = settled(here)
     return None if here is None else Carried(here.principal, here.correlation_id, here.cause, here.running())
 
 

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias, final
 from plugbus._chain.blame import EMITTERS
 from plugbus._context import HERE, Current, Here, began, wire_name
 from plugbus._route import ROUTE, Stage
+from plugbus._yielding import Lent
 from plugbus.event_types import event_type
 
 __all__ = ("STEPS", "Crossing", "Early", "asked_within", "settled")
@@ -100,7 +101,13 @@ class Early(Here):
 
 
 def settled(here: Here | None) -> Here | None:
-    """Return what is in force, once the emits that began early and have ended are taken out."""
+    """Return what is in force, once the emits that began early and have ended are taken out.
+
+    Raises:
+        ContextLeakError: If it is that of an async generator which has yielded.
+    """
+    if type(here) is Lent:
+        return settled(found) if (found := here.settle()) is not here else here
     if not isinstance(here, Early):
         return here
     while isinstance(here, Early) and not here.lasts():

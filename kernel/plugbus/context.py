@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from plugbus._context import HERE, WANTED, Here, in_force
 from plugbus._early import asked_within, settled
+from plugbus._yielding import lent
 
 if TYPE_CHECKING:
     from plugbus._context import Current
@@ -50,12 +51,17 @@ def acting_as(
     """Say who acts in a block: what is emitted there, and all that comes of it, knows.
 
     Edges use it around what they received; it holds for threads and tasks that the block starts.
+    An async generator may not ``yield`` inside the block, because whoever iterates it would act as *principal*: the
+    first to emit there, or to ask, gets a ``ContextLeakError``. One made a context manager by ``contextlib`` may.
 
     Args:
         principal: Who acts; None for nobody.
         correlation_id: What all that belongs together shares, as it was received; the one in force unless given,
             else the id of each outermost emit.
         cause: Id of the message that this came of, as it was received.
+
+    Raises:
+        ContextLeakError: If an async generator that has yielded says who acts here.
 
     Example:
         >>> from plugbus import Principal, carried
@@ -72,7 +78,7 @@ def acting_as(
         if emit is not None:
             emit = emit._replace(principal=principal, correlation_id=correlation_id or emit.correlation_id)
         here = Here(principal, correlation_id, cause or outer.cause, emit, emit and (outer.within or outer))
-    with in_force(here):
+    with in_force(lent(here, outer)):
         yield
 
 

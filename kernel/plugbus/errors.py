@@ -23,6 +23,7 @@ A message says what happened, where, and what to do; the facts are attributes; e
     |-- ChainContractError
     |-- EmitLoopError
     |-- NoPrincipalError
+    |-- ContextLeakError
     |-- SyncEmitError
     |-- ListenerTimeoutError
     |-- BreakerOpenError
@@ -87,6 +88,7 @@ from plugbus._errors.registering import (
 from plugbus._errors.running import (
     BreakerOpenError,
     ChainContractError,
+    ContextLeakError,
     EmitCancelled,
     EmitLoopError,
     ListenerTimeoutError,
@@ -105,6 +107,7 @@ __all__ = (
     "ChainContractError",
     "ConfigureError",
     "Conflict",
+    "ContextLeakError",
     "CursorError",
     "CursorExpiredError",
     "DuplicateHandlerError",

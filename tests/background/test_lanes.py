@@ -547,3 +547,38 @@ async def test_instruments_see_the_delivery_and_not_the_handing_in(bus: EventBus
             gate.open()
 
     assert trace == [">emit", "<emit", ">slow", "<slow"]
+
+
+class Sour:
+    """A lane that can be hashed, and not be compared."""
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        raise OSError("sour")
+
+
+@pytest.mark.parametrize("max_queue", [1, 10])
+async def test_a_lane_that_cannot_be_compared_fails_its_own_delivery_alone(max_queue: int) -> None:
+    """Wherever it is let in: by its emitter, or by the runner when there is room."""
+    bus, taken, let_go = EventBus(), [], anyio.Event()
+    failed = failures(bus)
+
+    async def observer(job: Job) -> None:
+        await let_go.wait()
+        taken.append(job.number)
+
+    async with bus.background():
+        options: Any = {"max_queue": max_queue, "concurrency": 1, "retry": Retry(delay_seconds=0)}
+        bus.observe(Job, observer, background=True, **options)
+        async with anyio.create_task_group() as group:
+            for number, lane in enumerate((Sour(), Sour(), "b", Sour(), "b")):
+                group.start_soon(bus.aemit, Job(lane=lane, number=number))
+                await anyio.wait_all_tasks_blocked()
+            let_go.set()
+
+    told = [(failure.event.number, failure.attempt, str(failure.error)) for failure in failed]  # type: ignore[attr-defined]
+    assert len(taken) + len(told) == 5
+    assert {2, 4} < set(taken)
+    assert {(attempt, error) for _, attempt, error in told} == {(1, "sour")}

@@ -10,7 +10,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from tests.bus.tools import SECONDS, HandClock, failures, plugin
+from tests.bus.tools import SECONDS, HandClock, failures, plugin, virtual_time
 
 from plugbus import BackgroundFullError, Event, EventBus, ListenerFailed, NotDeliveredError, Retry
 
@@ -377,3 +377,58 @@ async def test_emitters_that_hold_all_threads_of_a_plugin_do_not_keep_it_from_de
 
     assert taken == list(range(5))
     assert owner.threads.abandoned == 0
+
+
+@virtual_time
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+@pytest.mark.parametrize("count", [2, 5])
+async def test_two_observers_that_emit_each_other_lose_and_wait_for_nothing(count: int, concurrency: int) -> None:
+    """Each gives for each event one: there is always a place for what a delivery leads to, at once and in any lane."""
+    bus, failed, ended = EventBus(), [], []
+
+    async def note(failure: ListenerFailed) -> None:
+        failed.append(failure)
+
+    async def forward(job: Job) -> None:
+        await bus.aemit(Next(number=job.number + 1)) if job.number < 9 else ended.append(job)
+
+    async def back(event: Next) -> None:
+        await bus.aemit(Job(number=event.number + 1)) if event.number < 9 else ended.append(event)
+
+    began = anyio.current_time()
+    async with bus.background(drain_seconds=1000):
+        options: Any = {"max_queue": 1, "concurrency": concurrency, "retry": Retry(delay_seconds=10, jitter=False)}
+        bus.observe(ListenerFailed, note)
+        bus.observe(Job, forward, background=True, **options)
+        bus.observe(Next, back, background=True, **options)
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(bus.aemit, Job())
+                group.start_soon(bus.aemit, Next())
+
+    assert (len(ended), failed, anyio.current_time() - began) == (2 * count, [], 0)
+
+
+@virtual_time
+async def test_what_a_circle_has_over_the_bound_is_bounded_too() -> None:
+    """As many more as run at once; a circle that multiplies is refused then, and its retries come to an end."""
+    bus, most, refused = EventBus(), [], []
+
+    async def note(failure: ListenerFailed) -> None:
+        refused.append(type(failure.error))
+
+    async def multiply(job: Job) -> None:
+        statistics = bus.statistics().plugins["host"].background["multiply"]
+        most.append(statistics.depth)
+        if len(most) < 100:
+            for _ in range(3):
+                await bus.aemit(Job(number=job.number + 1))
+
+    async with bus.background(drain_seconds=1000):
+        options: Any = {"max_queue": 2, "concurrency": 3, "retry": Retry(attempts=2, delay_seconds=1)}
+        bus.observe(ListenerFailed, note)
+        bus.observe(Job, multiply, background=True, name="multiply", **options)
+        await bus.aemit(Job())
+
+    assert 2 < max(most) <= 2 + 3
+    assert set(refused) == {BackgroundFullError}

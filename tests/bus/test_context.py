@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import structlog
@@ -29,6 +31,7 @@ from tests.bus.tools import (
 
 from plugbus import (
     Carried,
+    ContextLeakError,
     Current,
     EventBus,
     NamedEvent,
@@ -581,3 +584,72 @@ def test_a_line_that_nobody_writes_asks_nothing(monkeypatch: pytest.MonkeyPatch)
         log.error("written")
 
     assert asked == ["told"]
+
+
+# ------------------------------------------------------------------------------------ async generators
+
+
+async def rows(bus: EventBus, seen: list[Principal | None]) -> AsyncIterator[int]:
+    """Yield inside the block; what it emits itself, and what it starts, is done in its name."""
+    with acting_as(ANN):
+        async with anyio.create_task_group() as group:
+            group.start_soon(bus.aemit, Ping())
+            await anyio.lowlevel.checkpoint()
+            await bus.aemit(Ping())
+        await anyio.to_thread.run_sync(bus.emit, Ping())
+        seen.append(running().principal if current() else None)
+        yield 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("act", ["aemit", "current", "carried", "acting_as"])
+async def test_a_consumer_does_not_act_as_the_principal_of_a_generator(act: str, bus: EventBus) -> None:
+    """It is an error to ask who acts while an async generator has yielded inside its block, and none afterwards."""
+    current()
+    acted: list[Principal | None] = []
+    bus.observe(Ping, lambda ping: acted.append(running().principal), run_in="caller")
+    generator = rows(bus, [])
+
+    async with contextlib.aclosing(generator):
+        async for _ in generator:
+            with pytest.raises(ContextLeakError) as caught:
+                if act == "aemit":
+                    await bus.aemit(Ping())
+                elif act == "acting_as":
+                    with acting_as(BOB):
+                        pass
+                else:
+                    {"current": current, "carried": carried}[act]()
+
+    assert caught.value.generator == "rows"
+    assert acted == [ANN] * 3
+    assert carried() is None
+
+
+@pytest.mark.anyio
+async def test_nothing_stays_of_a_generator_that_was_closed_elsewhere(bus: EventBus) -> None:
+    """Its block cannot be undone in the context of whoever iterated it; that it has ended is seen there."""
+    generator = rows(bus, [])
+    with acting_as(BOB):
+        await anext(generator)
+        async with anyio.create_task_group() as group:
+            group.start_soon(generator.aclose)
+
+        assert (facts := carried()) is not None
+        assert facts.principal == BOB
+    assert carried() is None
+
+
+@pytest.mark.anyio
+async def test_a_context_manager_made_of_a_generator_says_who_acts_in_its_block(bus: EventBus) -> None:
+    """That is what it is for."""
+
+    @contextlib.asynccontextmanager
+    async def as_ann() -> AsyncIterator[None]:
+        with acting_as(ANN):
+            yield
+
+    async with as_ann():
+        assert (facts := carried()) is not None
+        assert facts.principal == ANN
+    assert carried() is None

@@ -1,6 +1,7 @@
 """Where emitters hand events in: at once, dropping one, or waiting for room.
 
-Owns who may wait; why some are refused although they chose to: docs/adr/0014-background-work-is-bounded.md.
+Owns who may wait; why some are refused although they chose to, and some let in over the bound:
+docs/adr/0014-background-work-is-bounded.md and docs/adr/0022-deliveries-go-first.md.
 """
 
 from __future__ import annotations
@@ -61,13 +62,20 @@ def _why_not_wait(runner: Runner, queue: Queue, *, blocking: bool) -> str | None
     if blocking and loop_is_running():
         return "a sync emit cannot wait for room on a thread whose loop is running; use aemit"
     with runner.lock:
-        item = _delivery()
-        if item is None:
-            return None
-        item.blocked_on.append(queue)
-        moves = _can_move(queue, set())
-        item.blocked_on.remove(queue)
-    return None if moves else "all that could make room wait for room themselves"
+        if queue.overfull and _closes_circle(queue):
+            return "all that could make room wait for room themselves"
+    return None
+
+
+def _closes_circle(queue: Queue) -> bool:
+    """Tell whether nothing could make room any more if the delivery that asks waited for it, too."""
+    item = _delivery()
+    if item is None:
+        return False
+    item.blocked_on.append(queue)
+    moves = _can_move(queue, set())
+    item.blocked_on.remove(queue)
+    return not moves
 
 
 def _delivery() -> Item | None:
@@ -80,10 +88,12 @@ def _can_move(queue: Queue, seen: set[Queue]) -> bool:
     """Tell whether room may come about in a queue, by what runs or may begin, without the room that is waited for."""
     if queue in seen:
         return False
-    seen.add(queue)
-    if len(queue.running) < queue.limits.concurrency:
+    if queue.can_begin or queue.will_resume:
         return True
-    return any(all(_can_move(other, seen) for other in item.blocked_on) for item in queue.running)
+    seen.add(queue)
+    moves = any(all(_can_move(other, seen) for other in item.blocked_on) for item in queue.running)
+    seen.discard(queue)
+    return moves
 
 
 def _offer(runner: Runner, item: Item, *, blocking: bool) -> Lost | Literal["wait"] | None:
@@ -97,7 +107,7 @@ def _offer(runner: Runner, item: Item, *, blocking: bool) -> Lost | Literal["wai
             queue.enter(item)
         elif overflow != "wait":
             lost = queue.crowd_out(item), DROPPED
-        elif _why_not_wait(runner, queue, blocking=blocking) is None:
+        elif _why_not_wait(runner, queue, blocking=blocking) is None and not _closes_circle(queue):
             return _WAIT
         else:  # as above
             queue.enter(item)
@@ -146,22 +156,16 @@ def _line_up(runner: Runner, item: Item, wake: Callable[[], object]) -> Waiter |
     with runner.lock:
         if queue.ended:
             return None
-        if not queue.full:
+        if not queue.full or _closes_circle(queue):  # another thread may have begun to wait meanwhile
             queue.enter(item)
             runner.call(queue)
             return None
-        delivery = _delivery()
-        if delivery is not None:
-            delivery.blocked_on.append(queue)
-        waiter = Waiter(item, wake, delivery)
+        waiter = Waiter(item, wake, _delivery())
         queue.wait(waiter)
         return waiter
 
 
 def _step_out(runner: Runner, waiter: Waiter | None) -> None:
-    if waiter is None:
-        return
-    with runner.lock:
-        waiter.item.queue.give_up_waiting(waiter)
-        if waiter.delivery is not None:
-            waiter.delivery.blocked_on.remove(waiter.item.queue)
+    if waiter is not None:
+        with runner.lock:
+            waiter.item.queue.give_up_waiting(waiter)

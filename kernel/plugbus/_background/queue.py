@@ -7,7 +7,7 @@ the runner. A lane is there only while something of it waits or is under way, so
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
@@ -47,7 +47,7 @@ class Item:
 
     def __init__(self, queue: Queue, event: Any, lane: object, deliver: Callable[[Any], Awaitable[object]]) -> None:
         self.queue, self.event, self.deliver = queue, event, deliver
-        self.lane: Hashable = lane if _hashable(lane) else None
+        self.lane = _Lane(lane) if lane is not None and _hashable(lane) else None
         self.carried, self.context = carried(), copy_context()
         self.delays: Iterator[float] | None = None
         self.attempt = 0
@@ -57,6 +57,14 @@ class Item:
         self.scope: anyio.CancelScope | None = None
         self.blocked_on: list[Queue] = []
         """Whose room it waits for, with what it emits itself."""
+
+    def doom(self, error: Exception) -> None:
+        """Have it fail with this error, and not be tried again."""
+
+        async def fail(_: Any) -> None:
+            raise error
+
+        self.deliver, self.delays, self.lane = fail, iter(()), _Lane(self)
 
     def next_delay(self) -> float | None:
         """Return how long to wait before the next attempt, None if there is none; not before the breaker lets it."""
@@ -75,6 +83,29 @@ def _hashable(lane: object) -> bool:
     except TypeError:
         return False
     return True
+
+
+@final
+class _Lane:
+    """The value of a lane, which an event brings along: that comparing it fails is noted, and harms no queue."""
+
+    __slots__ = ("_hash", "_value", "failure")
+
+    def __init__(self, value: object) -> None:
+        self._value, self._hash = value, hash(value)
+        self.failure: Exception | None = None
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Lane):
+            return False
+        try:
+            return bool(self._value is other._value or self._value == other._value)
+        except Exception as error:  # noqa: BLE001 - whoever enters is told
+            self.failure = other.failure = error
+            return False
 
 
 class Waiter(NamedTuple):
@@ -99,8 +130,8 @@ class Queue:
     """
 
     __slots__ = (
-        "__weakref__", "_due", "_lanes", "_ready", "_waiters", "_waiting", "breaker", "called", "counts", "ended",
-        "limits", "name", "owner", "parked", "running",
+        "__weakref__", "_delivering", "_due", "_lanes", "_ready", "_waiters", "_waiting", "breaker", "called", "counts",
+        "ended", "limits", "name", "owner", "parked", "running",
     )  # fmt: skip
 
     def __init__(self, name: str, owner: Owner, limits: Limits, breaker: BreakerState | None = None) -> None:
@@ -110,10 +141,11 @@ class Queue:
         self.parked: dict[Item, None] = {}
         self.counts = {"delivered": 0, "retried": 0, "dropped": 0, "failed": 0, "left": 0}
         self._waiting: OrderedDict[Item, None] = OrderedDict()
-        self._lanes: dict[Hashable, deque[Item]] = {}
-        self._ready: OrderedDict[Hashable, None] = OrderedDict()
-        self._due: dict[Hashable, Item] = {}
+        self._lanes: dict[_Lane | None, deque[Item]] = {}
+        self._ready: OrderedDict[_Lane | None, None] = OrderedDict()
+        self._due: dict[_Lane | None, Item] = {}
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self._delivering: OrderedDict[Waiter, None] = OrderedDict()
 
     @property
     def plugin(self) -> str:
@@ -126,9 +158,19 @@ class Queue:
         return len(self._waiting) + len(self.parked) >= self.limits.max_queue
 
     @property
+    def overfull(self) -> bool:
+        """Whether it has no place left either for deliveries that would wait in a circle: as many as run at once."""
+        return len(self._waiting) + len(self.parked) >= self.limits.max_queue + self.limits.concurrency
+
+    @property
     def can_begin(self) -> bool:
         """Whether a delivery could begin now."""
         return bool(self._ready) and len(self.running) < self.limits.concurrency
+
+    @property
+    def will_resume(self) -> bool:
+        """Whether a delivery begins again by itself, once the time for it has come."""
+        return bool(self.parked) and len(self.running) < self.limits.concurrency
 
     def others(self, own: Item | None) -> bool:
         """Tell whether anything waits or is under way, besides one."""
@@ -136,10 +178,15 @@ class Queue:
         return bool(self._waiting or self.parked) or len(self.running) > mine
 
     def enter(self, item: Item) -> None:
-        """Let an item in."""
+        """Let an item in; one whose lane cannot be compared fails when its turn comes."""
         item.accepted = True
         self._waiting[item] = None
+        if item.lane is not None:
+            item.lane.failure = None
         lane = self._lanes.get(item.lane)
+        if item.lane is not None and item.lane.failure is not None:
+            item.doom(item.lane.failure)
+            lane = None
         if lane is None:
             self._lanes[item.lane] = deque([item])
             self._ready[item.lane] = None
@@ -159,12 +206,28 @@ class Queue:
         return oldest
 
     def wait(self, waiter: Waiter) -> None:
-        """Note an emitter that waits for room."""
-        self._waiters[waiter] = None
+        """Note an emitter that waits for room; what is under way goes before what is new."""
+        if waiter.delivery is None:
+            self._waiters[waiter] = None
+        else:
+            self._delivering[waiter] = None
+            waiter.delivery.blocked_on.append(self)
 
     def give_up_waiting(self, waiter: Waiter) -> None:
         """Forget an emitter that waits no longer."""
         self._waiters.pop(waiter, None)
+        if waiter in self._delivering:
+            self._wait_no_longer(self._delivering, waiter)
+
+    def _first_waiter(self) -> Waiter | None:
+        line = self._delivering or self._waiters
+        return self._wait_no_longer(line, next(iter(line))) if line else None
+
+    def _wait_no_longer(self, line: dict[Waiter, None], waiter: Waiter) -> Waiter:
+        del line[waiter]
+        if waiter.delivery is not None:
+            waiter.delivery.blocked_on.remove(self)
+        return waiter
 
     def take(self) -> Item | None:
         """Begin the next delivery, if one may begin."""
@@ -183,8 +246,7 @@ class Queue:
         return item
 
     def _hand_over_room(self) -> None:
-        while self._waiters and not self.full:
-            waiter, _ = self._waiters.popitem(last=False)
+        while not self.full and (waiter := self._first_waiter()) is not None:
             self.enter(waiter.item)
             waiter.wake()
 
@@ -227,8 +289,8 @@ class Queue:
         self._waiting.clear()
         self._ready.clear()
         self._due.clear()
-        while self._waiters:
-            self._waiters.popitem(last=False)[0].wake()
+        while (waiter := self._first_waiter()) is not None:
+            waiter.wake()
         return left
 
     def statistics(self) -> BackgroundStatistics:

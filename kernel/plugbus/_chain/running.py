@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from plugbus._context import HERE, Here, began, leave, wire_name
-from plugbus._early import STEPS, Early, settled
+from plugbus._early import STEPS, settled
 from plugbus.events import NamedEvent
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def _arunning(event: Any, rest: tuple[Callable[..., Any], Any, Facts]) -> 
 
 def _begin(event: Any, name: str | None, emitter: str, now: Callable[[], datetime]) -> Here:
     outer = HERE.get()
-    if type(outer) is Early:
+    if type(outer) is not Here and outer is not None:
         outer = settled(outer)
     emit = began(name or wire_name(event), now(), emitter, outer)
     return Here(emit.principal, emit.correlation_id, emit.id, emit)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import anyio
 import anyio.to_thread
 
+from plugbus._services.homes import CallersThread
 from plugbus.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -91,6 +93,36 @@ class Exit:
                 await generator.athrow(error)
             await generator.aclose()
             raise self._yielded_twice()
+
+    def close_unawaited(self, error: BaseException, tell: Callable[[Exit, BaseException], object]) -> None:
+        """Throw *error* in where nothing can be awaited any more: as far as it gets without, or in its own thread.
+
+        Args:
+            error: What it is to see.
+            tell: Told of a failure in that thread, for which nobody waits.
+
+        Raises:
+            ServiceError: If its clean-up has to wait; it is given up then.
+        """
+        if self.sync:
+            (self.home or CallersThread()).soon(partial(self._close_telling, error, tell))
+            return
+        with _Passing(error):
+            step = cast("AsyncGenerator[Any, None]", self._generator).athrow(error)
+            step.send(None)
+            with _Passing(given_up := GeneratorExit()):
+                step.throw(given_up)
+            raise ServiceError(
+                self.service,
+                "its unit of work was thrown away in the middle, where its clean-up cannot be awaited",
+                "cancel the task, or use contextlib.aclosing() around the async generator",
+            )
+
+    def _close_telling(self, error: BaseException, tell: Callable[[Exit, BaseException], object]) -> None:
+        try:
+            self.close_now(error)
+        except BaseException as failure:  # noqa: BLE001 -- nobody is there to raise it to
+            tell(self, failure)
 
     def _yielded_twice(self) -> ServiceError:
         return ServiceError(self.service, "its generator yielded a second time", "yield once, then clean up")

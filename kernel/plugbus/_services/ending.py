@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable
+from inspect import CO_ASYNC_GENERATOR
 from typing import TYPE_CHECKING, final
 
 from plugbus._services.closing import Exit, newest_first, raise_failures
+from plugbus._threads import loop_is_running
 from plugbus.log import named_logger
 
 if TYPE_CHECKING:
     from plugbus._services.units import After
 
-__all__ = ("Ending",)
+__all__ = ("Ending", "cannot_wait")
+
+
+def cannot_wait(error: BaseException | None) -> bool:
+    """Tell whether nothing can be awaited any more: a coroutine was thrown away in the middle.
+
+    An async generator that is closed at a ``yield`` may still wait, if there is a loop; and then it must.
+    """
+    if not isinstance(error, GeneratorExit):
+        return False
+    thrown = error.__traceback__
+    at_yield = thrown and not thrown.tb_next and thrown.tb_frame.f_code.co_flags & CO_ASYNC_GENERATOR
+    return not at_yield or not loop_is_running()
 
 
 @final
@@ -41,6 +55,15 @@ class Ending:
         for exit_ in newest_first(exits):
             try:
                 exit_.close_now(exit_.doom or self._error)
+            except BaseException as error:  # noqa: BLE001 -- as above
+                self._failed(exit_, error)
+
+    def abandon(self, exits: Iterable[Exit]) -> None:
+        """Roll back what can be without awaiting anything; tell of the rest."""
+        assert self._error is not None, "it was thrown away"
+        for exit_ in newest_first(exits):
+            try:
+                exit_.close_unawaited(exit_.doom or self._error, self._failed)
             except BaseException as error:  # noqa: BLE001 -- as above
                 self._failed(exit_, error)
 

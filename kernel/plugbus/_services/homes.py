@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, Protocol, final
 
@@ -42,6 +43,10 @@ class Home(Protocol):
 
     def arun(self, call: Call, *args: Any, abandon: bool = False) -> Awaitable[Any]:
         """Do the same from the loop; a cancelled caller waits, or leaves it behind."""
+        ...
+
+    def soon(self, call: Call) -> None:
+        """Run something there that raises nothing, and wait for it only where this is the thread."""
         ...
 
     def leave(self) -> None:
@@ -79,6 +84,10 @@ class CallersThread:
         """Do the same."""
         del abandon
         return self.run(call, *args)
+
+    def soon(self, call: Call) -> None:
+        """Run it here."""
+        call()
 
     def leave(self) -> None:
         """Nothing is to be done."""
@@ -183,6 +192,10 @@ class OwnThread:
         self._callers[-1].put(request)
         self._serve(lambda: answer.done)
         return answer.take()
+
+    def soon(self, call: Call) -> None:
+        """Have it run there after what was asked for before."""
+        self._started().put(partial(copy_context().run, call))
 
     def leave(self) -> None:
         """Have the thread end after its last job."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from plugbus._route import NOT_CARRIED
 from plugbus._services.closing import Exit
-from plugbus._services.ending import Ending
+from plugbus._services.ending import Ending, cannot_wait
 from plugbus._services.homes import CallersThread, Home, OwnThread
 from plugbus._services.stores import ABSENT, Store
 
@@ -77,12 +77,10 @@ class Unit:
         UNIT.set(self.top.outer)
         ending = Ending(error)
         try:
-            if isinstance(
-                error, GeneratorExit
-            ):  # thrown away in the middle: it may not wait, and generators go with it
-                self.top.take()
-                return
-            await ending.aclose(self.top.take(), self.container.clean_up_seconds)
+            if cannot_wait(error):
+                ending.abandon(self.top.take())
+            else:
+                await ending.aclose(self.top.take(), self.container.clean_up_seconds)
         finally:
             self.home.leave()
         ending.settle()
@@ -163,7 +161,9 @@ class Level:
     async def afail(self, error: BaseException) -> None:
         """Close what was opened in it, with the failure, on the loop."""
         exits = self.take()
-        if exits and not isinstance(error, GeneratorExit):  # as above
+        if cannot_wait(error):
+            Ending(error).abandon(exits)
+        elif exits:
             await Ending(error).aclose(exits, self.unit.container.clean_up_seconds)
 
     def fail(self, error: BaseException, through_loop: Callable[[Callable[[Any], Any], Any], Any]) -> None:
