@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, final
 
@@ -84,7 +85,9 @@ class Bound(Generic[R]):
         6
     """
 
-    __slots__ = ("_core", "_options", "_services", "_wanted", "_ways", "function", "name", "owner", "parameters")
+    __slots__ = (
+        "_core", "_flights", "_options", "_services", "_wanted", "_ways", "function", "name", "owner", "parameters",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - called from one place
         self,
@@ -98,6 +101,7 @@ class Bound(Generic[R]):
         self.name = options.name or label(function)
         self.function, self.owner = function, owner
         self._services, self._options = home.services, options
+        self._flights = owner.flights or nullcontext()  # those whom a reload waits for
         self._core = home.bus._core  # noqa: SLF001 - it shares clock and bridge with the chains
         options.check(self.name, "handler")
         if options.run_in in OUTSIDE:
@@ -138,10 +142,11 @@ class Bound(Generic[R]):
             Exception: What it raised.
         """
         self._insist()
-        if self._ways is None:
-            taking = _taking_given(self)
-            self._ways = self._compiled(await self._services.ainject(taking, parameters=self._wanted))
-        result: R = await self._ways[0](Given(args, kwargs))
+        with self._flights:
+            if self._ways is None:
+                taking = _taking_given(self)
+                self._ways = self._compiled(await self._services.ainject(taking, parameters=self._wanted))
+            result: R = await self._ways[0](Given(args, kwargs))
         return result
 
     def sync(self, *args: Any, **kwargs: Any) -> R:
@@ -156,11 +161,12 @@ class Bound(Generic[R]):
             ServiceError: If a service has to be built that needs the loop.
         """
         self._insist()
-        if self._ways is None:
-            taking = _taking_given(self)
-            self._ways = self._compiled(self._services.inject(taking, parameters=self._wanted))
-        first, rest = self._ways[1]
-        result: R = first(Given(args, kwargs), rest)
+        with self._flights:
+            if self._ways is None:
+                taking = _taking_given(self)
+                self._ways = self._compiled(self._services.inject(taking, parameters=self._wanted))
+            first, rest = self._ways[1]
+            result: R = first(Given(args, kwargs), rest)
         return result
 
     def _insist(self) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
+from plugbus._chain.views import has_plain_form
+from plugbus.events import NamedEvent
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -103,13 +106,16 @@ class Subscription:
         return not self.closed and self.owner.active
 
     def may_hear(self, declared: EventType, name: str | None = None) -> bool:
-        """Whether its plugin may hear an event.
+        """Whether its plugin may hear an event, and itself can; as plain data, live objects cannot be.
 
         Args:
             declared: The type of the event.
             name: The wire name, where the type does not say it.
         """
         permits = self.owner.permits
+        asked = {declared.cls, declared.name, *declared.aliases} & {*self.events}
+        if self.view is NamedEvent and not asked and not has_plain_form(declared.cls):
+            return False
         return permits is None or permits.may_hear(declared, name)
 
     @property

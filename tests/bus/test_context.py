@@ -34,6 +34,7 @@ from plugbus import (
     ContextLeakError,
     Current,
     EventBus,
+    ListenerFailed,
     NamedEvent,
     Principal,
     Request,
@@ -653,3 +654,53 @@ async def test_a_context_manager_made_of_a_generator_says_who_acts_in_its_block(
         assert (facts := carried()) is not None
         assert facts.principal == ANN
     assert carried() is None
+
+
+# ------------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_a_failure_says_what_it_belongs_to(bus: EventBus, background: bool) -> None:
+    """So that who observes failures can tell which request they came of."""
+    told: list[ListenerFailed] = []
+
+    def broken(ping: Ping) -> None:
+        raise Boom
+
+    async with bus.background():
+        bus.observe(ListenerFailed, told.append, run_in="caller")
+        bus.observe(Ping, broken, background=background)
+        with acting_as(ANN, correlation_id="7f"):
+            await bus.aemit(Ping())
+
+    assert [failure.correlation_id for failure in told] == ["7f"]
+
+
+async def test_an_event_that_was_dropped_is_told_with_what_it_belongs_to_itself(bus: EventBus) -> None:
+    """And not with what the one belongs to that took its place."""
+    told: list[ListenerFailed] = []
+    go_on = anyio.Event()
+
+    async def slow(ping: Ping) -> None:
+        await go_on.wait()
+
+    async with bus.background():
+        bus.observe(ListenerFailed, told.append, run_in="caller")
+        bus.observe(Ping, slow, background=True, max_queue=1, concurrency=1, overflow="drop_oldest")
+        for number in range(4):
+            with acting_as(ANN, correlation_id=str(number)):
+                await bus.aemit(Ping(number=number))
+            await anyio.wait_all_tasks_blocked()
+        go_on.set()
+
+    assert [failure.correlation_id for failure in told] == ["1", "2"]
+
+
+def test_where_nobody_asked_a_failure_says_nothing_of_it(bus: EventBus) -> None:
+    """It costs nothing then."""
+    told: list[ListenerFailed] = []
+    bus.observe(ListenerFailed, told.append)
+    bus.observe(Ping, raising(Boom()))
+    bus.emit(Ping())
+
+    assert [failure.correlation_id for failure in told] == [None]

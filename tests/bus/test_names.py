@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import pytest
+import structlog.testing
 from pydantic import BaseModel
 from tests.bus.tools import Ask, Ping, Pong, SubPing, World, failures, in_worlds, marks, noting, plugin, run, tracer
 
@@ -16,6 +18,7 @@ from plugbus import (
     EventBus,
     EventTypeError,
     Invalid,
+    ListenerFailed,
     NamedEvent,
     Request,
     UnknownEventError,
@@ -559,3 +562,54 @@ def test_a_type_that_is_only_used_stays_as_long_as_somebody_uses_it(bus: EventBu
 
     assert anyio.run(second.aclose) == []
     assert bus.type_named("names.order.placed") is None
+
+
+def test_who_takes_all_as_plain_data_is_not_told_of_what_has_no_plain_form(bus: EventBus) -> None:
+    """Neither by a pattern nor by a base class; live objects harm nobody who did not ask for them."""
+    seen: list[str] = []
+    failed: list[ListenerFailed] = []
+
+    def note(event: NamedEvent) -> None:
+        seen.append(event.name)
+
+    bus.observe("**", note, name="pattern")
+    bus.observe(object, note, name="everything")
+    bus.observe(ListenerFailed, failed.append)
+    bus.observe(Placed, lambda _: 1 / 0, name="broken")
+
+    bus.emit(Placed(shop="x"))
+
+    assert seen == ["names.order.placed"] * 2
+    assert [failure.subscriber for failure in failed] == ["broken"]
+
+
+def test_who_asks_for_such_an_event_itself_is_told_that_it_cannot_be(bus: EventBus) -> None:
+    """It was a mistake then, and no coincidence."""
+    failed: list[ListenerFailed] = []
+
+    def note(event: NamedEvent) -> None:
+        del event
+
+    bus.observe(Live, note, name="note")
+    bus.observe(ListenerFailed, failed.append)
+    bus.emit(Live(threading.current_thread()))
+
+    assert [failure.subscriber for failure in failed] == ["note"]
+
+
+@event(name="names.live")
+@dataclass
+class Live:
+    """What cannot travel."""
+
+    thread: threading.Thread
+
+
+def test_the_failure_of_an_untyped_event_is_told_by_its_wire_name(bus: EventBus) -> None:
+    """Its type's name says nothing."""
+    bus.observe("names.untyped", lambda _: 1 / 0, name="broken")
+
+    with structlog.testing.capture_logs() as logs:
+        bus.emit(NamedEvent("names.untyped", {}))
+
+    assert [line["event_type"] for line in logs] == ["names.untyped"]

@@ -23,15 +23,19 @@ from plugbus import (
     EventBus,
     EventDataError,
     Kernel,
+    ListenerFailed,
     ListenerTimeoutError,
+    NotDeliveredError,
     Owner,
     Plugin,
     PluginGoneError,
     Principal,
+    Retry,
     Services,
     SubscriptionError,
     SyncEmitError,
     Veto,
+    WorkerProcessError,
     acting_as,
     current,
     observes,
@@ -540,3 +544,49 @@ def test_a_plugin_from_a_folder_runs_there_too(tmp_path: Path) -> None:
             assert await kernel.bus.acall(Work()) != os.getpid()
 
     anyio.run(main)
+
+
+# -------------------------------------------------------------------------------------------- in the background
+
+
+async def test_a_background_observer_in_a_process_is_told_and_drained(pipe: str) -> None:
+    """The emitter does not wait, and the end does."""
+    before, bus = await kids(), EventBus()
+    async with bus.background(drain_seconds=SECONDS):
+        with bus.observe(Told, tell, run_in="process", background=True):
+            await bus.aemit(Told(pipe=pipe))
+            (written,) = await reads(pipe)
+
+    assert int(written) != os.getpid()
+    await to_thread.run_sync(gone, before)
+
+
+async def test_a_background_observer_whose_process_dies_is_tried_again_and_told_of() -> None:
+    """Each attempt has a process of its own then; the last failure is announced."""
+    before, bus, failed = await kids(), EventBus(), list[ListenerFailed]()
+    bus.observe(ListenerFailed, failed.append, run_in="caller")
+    async with bus.background(drain_seconds=SECONDS):
+        retry = Retry(attempts=2, delay_seconds=0)
+        with bus.observe(Told, tell, run_in="process", background=True, retry=retry, name="tell"):
+            await bus.aemit(Told(what="leave", data=3))
+            with fail_after(SECONDS):
+                while not failed:
+                    await to_thread.run_sync(os.sched_yield)
+
+        assert bus.statistics().plugins["host"].background["tell"].retried == 1
+    assert [(failure.attempt, type(failure.error)) for failure in failed] == [(2, WorkerProcessError)]
+    await to_thread.run_sync(gone, before)
+
+
+async def test_what_a_process_still_does_when_the_drain_is_over_is_ended_and_told_of(pipe: str) -> None:
+    """Its process is killed, as for any cancelled emit."""
+    before, bus, failed = await kids(), EventBus(), list[ListenerFailed]()
+    bus.observe(ListenerFailed, failed.append, run_in="caller")
+    async with bus.background(drain_seconds=0):
+        subscription = bus.observe(Told, tell, run_in="process", background=True, name="tell")
+        await bus.aemit(Told(pipe=pipe, what="hang"))
+        await reads(pipe)
+    subscription.close()
+
+    assert [(failure.attempt, type(failure.error)) for failure in failed] == [(1, NotDeliveredError)]
+    await to_thread.run_sync(gone, before)

@@ -16,9 +16,9 @@ import anyio.lowlevel
 
 from plugbus._background.queue import DROPPED, Item, Queue, Waiter
 from plugbus._background.runner import DELIVERING
+from plugbus._context import wire_name
 from plugbus._threads import back_to_loop, call_soon, in_worker_thread, loop_is_running
 from plugbus.errors import BackgroundFullError
-from plugbus.event_types import event_type
 
 if TYPE_CHECKING:
     from plugbus._background.runner import Runner
@@ -51,8 +51,7 @@ def check_room(runner: Runner, queue: Queue, event: Any, *, blocking: bool) -> N
 
 def full_error(queue: Queue, event: Any, reason: str) -> BackgroundFullError:
     """Return the error that refuses an event."""
-    name = event_type(type(event)).name
-    return BackgroundFullError(name, queue.name, queue.plugin, queue.limits.max_queue, reason)
+    return BackgroundFullError(wire_name(event), queue.name, queue.plugin, queue.limits.max_queue, reason)
 
 
 def _why_not_wait(runner: Runner, queue: Queue, *, blocking: bool) -> str | None:
@@ -91,7 +90,7 @@ def _can_move(queue: Queue, seen: set[Queue]) -> bool:
     if queue.can_begin or queue.will_resume:
         return True
     seen.add(queue)
-    moves = any(all(_can_move(other, seen) for other in item.blocked_on) for item in queue.running)
+    moves = any(all(_can_move(other, seen) for other in item.blocked_on) for item in queue.under_way)
     seen.discard(queue)
     return moves
 

@@ -14,6 +14,7 @@ from plugbus._background.entrance import Lost, aput, check_room, full_error, put
 from plugbus._background.queue import Item, Limits, Queue
 from plugbus._background.runner import not_delivered
 from plugbus._chain.invoking import awaitable
+from plugbus._context import resumed
 from plugbus._services.units import After, Level, current
 from plugbus.errors import SubscriptionError
 from plugbus.event_types import event_type
@@ -84,12 +85,14 @@ class Handing:
     def _now(self, item: Item) -> None:
         lost = put(self._runner, item)
         if lost is not None:
-            self._runner.failures.report(self._queue, *_told(lost))
+            with resumed(lost[0].carried):  # the one who is lost may be another's
+                self._runner.failures.report(self._queue, *_told(lost))
 
     async def _anow(self, item: Item) -> None:
         lost = await aput(self._runner, item)
         if lost is not None:
-            await self._runner.failures.areport(self._queue, *_told(lost))
+            with resumed(lost[0].carried):
+                await self._runner.failures.areport(self._queue, *_told(lost))
 
 
 def _told(lost: Lost) -> tuple[Any, Exception, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from plugbus._context import carried
@@ -125,18 +126,21 @@ class Queue:
         name: Name of the observer, or ``"bus.post"``.
         owner: Whom it belongs to.
         running: Deliveries under way.
+        before: The queue of the same observer of an old generation, while that is not done; ``after`` is the way back.
         called: Whether the runner has been asked to look at it, and has not yet.
         ended: Whether it takes nothing any more.
     """
 
     __slots__ = (
-        "__weakref__", "_delivering", "_due", "_lanes", "_ready", "_waiters", "_waiting", "breaker", "called", "counts",
-        "ended", "limits", "name", "owner", "parked", "running",
+        "__weakref__", "_delivering", "_due", "_lanes", "_ready", "_waiters", "_waiting", "after", "before", "breaker",
+        "called", "counts", "ended", "limits", "name", "owner", "parked", "running",
     )  # fmt: skip
 
     def __init__(self, name: str, owner: Owner, limits: Limits, breaker: BreakerState | None = None) -> None:
         self.name, self.owner, self.limits, self.breaker = name, owner, limits, breaker
         self.called = self.ended = False
+        self.before: Queue | None = None
+        self.after: Queue | None = None
         self.running: dict[Item, None] = {}
         self.parked: dict[Item, None] = {}
         self.counts = {"delivered": 0, "retried": 0, "dropped": 0, "failed": 0, "left": 0}
@@ -165,7 +169,32 @@ class Queue:
     @property
     def can_begin(self) -> bool:
         """Whether a delivery could begin now."""
-        return bool(self._ready) and len(self.running) < self.limits.concurrency
+        return len(self.running) < self.limits.concurrency and any(self._free_lanes())
+
+    def _free_lanes(self) -> Iterator[tuple[_Lane | None]]:
+        """Yield the lanes of which one may begin; not those that the queue before it has not finished."""
+        held = () if self.before is None else self.before._lanes  # noqa: SLF001 - of its own kind
+        return ((lane,) for lane in self._ready if lane not in held)
+
+    def follow(self, before: Queue) -> None:
+        """Begin no lane from now on that another queue, whose place it takes, has not finished."""
+        self.unlink()
+        before.unlink()
+        self.before, before.after = before, self
+
+    def unlink(self) -> None:
+        """Neither wait for another queue nor be waited for."""
+        before, after = self.before, self.after
+        self.before = self.after = None
+        if before is not None:
+            before.after = None
+        if after is not None:
+            after.before = None
+
+    @property
+    def under_way(self) -> Iterator[Item]:
+        """All deliveries that it could have to wait for."""
+        return chain(self.running, () if self.before is None else self.before.running)
 
     @property
     def will_resume(self) -> bool:
@@ -233,7 +262,8 @@ class Queue:
         """Begin the next delivery, if one may begin."""
         if not self.can_begin or self.ended:
             return None
-        lane, _ = self._ready.popitem(last=False)
+        (lane,) = next(self._free_lanes())
+        del self._ready[lane]
         item = self._due.pop(lane, None)
         if item is None:
             item = self._lanes[lane].popleft()

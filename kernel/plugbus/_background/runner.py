@@ -18,13 +18,12 @@ import anyio.lowlevel
 
 from plugbus._background.queue import Item, Limits, Queue
 from plugbus._chain.policies import passes_policies
-from plugbus._context import resumed
+from plugbus._context import resumed, wire_name
 from plugbus._failing import own_failure
 from plugbus._route import NOT_CARRIED, ROUTE, Stage
 from plugbus._threads import call_soon
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import NotDeliveredError, PluginError
-from plugbus.event_types import event_type
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -101,6 +100,26 @@ class Runner:
             if queue is None:
                 queue = self._posts[owner] = self.queue(POSTS, owner, POST_LIMITS)
             return queue
+
+    def hand_over(self, leaving: Owner, coming: Owner) -> None:
+        """Have the queues of one owner begin a lane once those of another, of the same names, are done with it."""
+        with self.lock:
+            names = {queue.name: queue for queue in self._of(leaving)}
+            for queue in self._of(coming):
+                if queue.name in names:
+                    queue.follow(names[queue.name])
+
+    def let_go(self, owner: Owner | None) -> None:
+        """Have nobody wait any longer for lanes of the queues of an owner, or of anybody."""
+        with self.lock:
+            for queue in self._of(owner):
+                after = queue.after
+                queue.unlink()
+                self._look_at(after)
+
+    def _look_at(self, queue: Queue | None) -> None:
+        if queue is not None and queue.can_begin:
+            self.call(queue)
 
     def queues(self) -> list[Queue]:
         """Return all queues that there are, save those of plugins that have left, whose memory is not freed yet."""
@@ -182,6 +201,7 @@ class Runner:
                 change(item)
             if not queue.others(None):
                 self._busy.pop(queue, None)
+            self._look_at(queue.after)
             for waiting in self._waiting_for_idle:
                 waiting.set()
             self._waiting_for_idle.clear()
@@ -235,10 +255,11 @@ class Runner:
             if item.scope is not None:
                 item.scope.cancel()
         await self.wait_idle(owner, GRACE_SECONDS)
+        self.let_go(owner)  # what does not end holds nobody up
         with anyio.CancelScope(shield=True):
             deadline = anyio.current_time() + max(seconds, GRACE_SECONDS)
             for item, why in left:
-                with anyio.CancelScope(deadline=deadline):
+                with anyio.CancelScope(deadline=deadline), resumed(item.carried):
                     await self.failures.areport(item.queue, item.event, not_delivered(item, why), item.attempt)
         return len(left)
 
@@ -255,7 +276,7 @@ async def _failure(raised: BaseException, queue: Queue) -> Exception:
 
 def not_delivered(item: Item, why: str) -> NotDeliveredError:
     """Return the error that says what became of an event."""
-    return NotDeliveredError(event_type(type(item.event)).name, item.queue.name, item.queue.plugin, why)
+    return NotDeliveredError(wire_name(item.event), item.queue.name, item.queue.plugin, why)
 
 
 def _library_var() -> ContextVar[str | None]:

@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, final
 
+from plugbus._context import HERE, wire_name
 from plugbus._services.units import detached
 from plugbus.errors import NotDeliveredError
-from plugbus.event_types import event, event_type
+from plugbus.event_types import event
 from plugbus.log import named_logger
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class ListenerFailed:
         plugin: Id of its plugin.
         attempt: Which attempt failed, from 1; 0 if a background observer never was given the event.
         error: What it raised.
+        correlation_id: What all that came of one first request shares, as the log line of the failure says it; None
+            if nobody in the process has asked for the context of an emit, or used ``acting_as``.
 
     Example:
         >>> import structlog.testing
@@ -67,6 +70,7 @@ class ListenerFailed:
     plugin: str
     attempt: int
     error: Exception
+    correlation_id: str | None = None
 
 
 @final
@@ -127,7 +131,8 @@ class Failures:
             self._counts[subscription.plugin] += 1
         if isinstance(event, ListenerFailed):  # or one broken observer of failures would announce itself for ever
             return None
-        return ListenerFailed(event, subscription.name, subscription.plugin, attempt, error)
+        told = here.told() if (here := HERE.get()) is not None else {}
+        return ListenerFailed(event, subscription.name, subscription.plugin, attempt, error, told.get("correlation_id"))
 
     def settle(self, event: Any, failed: Iterable[Failure]) -> None:
         """Report the failures of observers that log; raise those of observers that raise, as one group."""
@@ -160,7 +165,7 @@ class _Raised:
 
     def throw(self, event: Any) -> None:
         if self.errors:
-            raise ExceptionGroup(f"observers of {event_type(type(event)).name!r} failed", self.errors)
+            raise ExceptionGroup(f"observers of {wire_name(event)!r} failed", self.errors)
 
 
 def _part(error: BaseException, told: BaseException) -> None:
@@ -178,7 +183,7 @@ def _log(
         message,
         plugin=subscription.plugin,
         subscriber=subscription.name,
-        event_type=event_type(type(event)).name,
+        event_type=wire_name(event),
         error=hide("".join(traceback.format_exception_only(error)).strip()),  # works for one that cannot print itself
         exception=hide("".join(traceback.format_exception(error))),  # without the values of variables, maybe secret
         **facts,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -28,12 +29,14 @@ _PATIENCE: Final = (0.02, 1.0)
 
 @final
 class Flights:
-    """The copies that one plugin's chains run."""
+    """The copies that one plugin's chains run, and the calls of what it bound: of those, each counts itself."""
 
-    __slots__ = ("_alive", "_tell")
+    __slots__ = ("_alive", "_calls", "_lock", "_tell")
 
     def __init__(self) -> None:
         self._alive: set[weakref.ref[Any]] = set()
+        self._calls = 0
+        self._lock = threading.Lock()
         self._tell: Callable[[], object] | None = None
 
     def copy(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,22 +58,35 @@ class Flights:
 
     def _ended(self, copied: weakref.ref[Any]) -> None:
         self._alive.discard(copied)
+        self._look()
+
+    def __enter__(self) -> None:
+        """Begin a call that counts itself."""
+        with self._lock:
+            self._calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._calls -= 1
+        self._look()
+
+    def _look(self) -> None:
         tell = self._tell
-        if tell is not None and not self._alive:
+        if tell is not None and not self.under_way:
             tell()
 
     @property
     def under_way(self) -> int:
         """How many callables are still run, or to be run; while there are chains with them, these count as well."""
-        return len(self._alive)
+        return len(self._alive) + self._calls
 
     async def wait_landed(self) -> None:
         """Wait until none is; the chains that had them must be gone."""
         pause, longest = _PATIENCE
-        while self._alive:
+        while self.under_way:
             landed = anyio.Event()
             self._tell = partial(call_soon, anyio.lowlevel.current_token(), landed.set)
-            if not self._alive:
+            if not self.under_way:
                 break
             with anyio.move_on_after(pause):
                 await landed.wait()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticUserError
 
 from plugbus.errors import Problem
 from plugbus.event_types import event_type
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from plugbus.event_types import EventType
     from plugbus.subscription import Subscription
 
-__all__ = ("is_view", "plain", "view_of", "view_problem", "viewing")
+__all__ = ("has_plain_form", "is_view", "plain", "view_of", "view_problem", "viewing")
+
+_plain_forms: Final[WeakKeyDictionary[type, bool]] = WeakKeyDictionary()
 
 
 def is_view(annotation: Any, known: Sequence[EventType]) -> bool:
@@ -55,6 +59,22 @@ def plain(event: object) -> Any:
     if dataclasses.is_dataclass(event):
         return TypeAdapter(type(event)).dump_python(event, mode="json")
     return event
+
+
+def has_plain_form(cls: type) -> bool:
+    """Tell whether events of a type can be plain data; those that hold live objects cannot."""
+    known = _plain_forms.get(cls)
+    if known is None:
+        known = _plain_forms[cls] = issubclass(cls, BaseModel) or (dataclasses.is_dataclass(cls) and _adapts(cls))
+    return known
+
+
+def _adapts(cls: type) -> bool:
+    try:
+        TypeAdapter(cls)
+    except PydanticUserError:
+        return False
+    return True
 
 
 def view_problem(subscription: Subscription, declared: EventType) -> Problem | None:

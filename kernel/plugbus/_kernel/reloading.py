@@ -154,6 +154,7 @@ class Reload:
             self._seated.append((old, new))
             old.seat.leave()
             new.seat.take()
+            self._runtime.background.hand_over(old.owner, new.owner)
         around.bus.swap(self._generations)
         self._swapped = True
         self._enter(self._news, self.olds)
@@ -186,6 +187,8 @@ class Reload:
     async def _go_back(self) -> None:
         around = self._runtime.around
         if self._swapped:
+            for old in self.olds:
+                self._runtime.background.let_go(old.owner)  # or what the new ones heard would wait, and be given up
             around.bus.swap(self._generations, back=True)
             self._enter(self.olds, self._news)
         for old, new in reversed(self._seated):
