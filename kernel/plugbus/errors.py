@@ -59,6 +59,7 @@ from __future__ import annotations
 
 from plugbus._errors.background import BackgroundFullError, NotDeliveredError, NotSettledError
 from plugbus._errors.base import PlugbusError, Problem
+from plugbus._errors.context import ContextLeakError
 from plugbus._errors.logging import CursorError, CursorExpiredError
 from plugbus._errors.plugins import (
     KernelStartError,
@@ -88,7 +89,6 @@ from plugbus._errors.registering import (
 from plugbus._errors.running import (
     BreakerOpenError,
     ChainContractError,
-    ContextLeakError,
     EmitCancelled,
     EmitLoopError,
     ListenerTimeoutError,

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from plugbus._background.queue import DROPPED, Item, Queue, Waiter
+from plugbus._background.items import Item, Waiter
+from plugbus._background.queue import DROPPED, Queue
 from plugbus._background.runner import DELIVERING
 from plugbus._context import wire_name
 from plugbus._threads import back_to_loop, call_soon, in_worker_thread, loop_is_running

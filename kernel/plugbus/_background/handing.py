@@ -11,7 +11,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, final
 
 from plugbus._background.entrance import Lost, aput, check_room, full_error, put
-from plugbus._background.queue import Item, Limits, Queue
+from plugbus._background.items import Item, Limits
+from plugbus._background.queue import Queue
 from plugbus._background.runner import not_delivered
 from plugbus._chain.invoking import awaitable
 from plugbus._context import resumed

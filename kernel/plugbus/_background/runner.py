@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary, WeakSet
 import anyio
 import anyio.lowlevel
 
-from plugbus._background.queue import Item, Limits, Queue
+from plugbus._background.items import Item, Limits
+from plugbus._background.queue import Queue
 from plugbus._chain.policies import passes_policies
 from plugbus._context import resumed, wire_name
 from plugbus._failing import own_failure

@@ -7,7 +7,6 @@ from plugbus._errors.base import PlugbusError
 __all__ = (
     "BreakerOpenError",
     "ChainContractError",
-    "ContextLeakError",
     "EmitCancelled",
     "EmitLoopError",
     "ListenerTimeoutError",
@@ -111,28 +110,6 @@ class NoPrincipalError(PlugbusError):
             hint = "Emit within `with acting_as(principal):`, or ask for `Principal | None`."
             return f"{self.where} asks for a Principal, and nobody acts.", hint
         return f"{self.where} asks for the {self.wanted} emit, and none is running.", f"Ask for `{self.wanted} | None`."
-
-
-class ContextLeakError(PlugbusError):
-    """An async generator yielded inside ``acting_as``, so that its consumer would act as somebody else.
-
-    Args:
-        generator: Qualified name of the generator function.
-
-    Example:
-        >>> print(ContextLeakError("rows"))
-        the async generator 'rows' yielded inside acting_as(...), and its principal is not that of its consumer.
-        Hint: End the block before each yield, or make a context manager of it with contextlib.asynccontextmanager.
-    """
-
-    def __init__(self, generator: str) -> None:
-        super().__init__(generator)
-        self.generator = generator
-
-    def _parts(self) -> tuple[str, str]:
-        what = f"the async generator {self.generator!r} yielded inside acting_as(...)"
-        hint = "End the block before each yield, or make a context manager of it with contextlib.asynccontextmanager."
-        return f"{what}, and its principal is not that of its consumer.", hint
 
 
 class SyncEmitError(PlugbusError):
