@@ -16,6 +16,8 @@ from plugbus.errors import (
     ChainContractError,
     ConfigureError,
     Conflict,
+    CursorError,
+    CursorExpiredError,
     ContextLeakError,
     DuplicateHandlerError,
     DuplicateNameError,
@@ -158,6 +160,16 @@ CASES: list[tuple[BaseException, dict[str, Any], tuple[str, ...]]] = [
         WorkerProcessError("order.placed", "draw", "invoices", -9),
         {"event": "order.placed", "subscriber": "draw", "plugin": "invoices", "exit_status": -9},
         ("'draw' of plugin 'invoices' lost its worker process", "SIGKILL (exit status -9)", "out of memory"),
+    ),
+    (
+        CursorError("yesterday"),
+        {"cursor": "yesterday"},
+        ("'yesterday' is no cursor of an event log", "as it was received"),
+    ),
+    (
+        CursorExpiredError("00c0ffee-1", "retention", "00c0ffee-9"),
+        {"cursor": "00c0ffee-1", "reason": "retention", "newest": "00c0ffee-9"},
+        ("cannot go on after cursor '00c0ffee-1': retention", "read on from '00c0ffee-9'"),
     ),
     (
         StreamOverflowError("order.*", 10),

@@ -400,7 +400,7 @@ def test_subscribing_and_closing_from_eight_threads_while_eight_emit(bus: EventB
     listened, observed = collections.Counter(), collections.Counter()
     threads_of = [[] for _ in range(EMITTERS)]
     churned, heard = [0] * CHURNERS, [0] * CHURNERS
-    left = threading.Semaphore(0)
+    left, churning = threading.Semaphore(0), threading.Semaphore(0)
     done = threading.Event()
 
     def permanent(message, next_fn):
@@ -416,6 +416,8 @@ def test_subscribing_and_closing_from_eight_threads_while_eight_emit(bus: EventB
 
     def emitter(mine: int) -> None:
         for number in range(mine, emits, EMITTERS):
+            if number - mine == emits // 2:  # or a busy machine lets the emitters finish before the others began
+                assert churning.acquire(timeout=SECONDS)
             bus.emit(Ping.model_construct(number=number))
         left.release()
 
@@ -430,6 +432,8 @@ def test_subscribing_and_closing_from_eight_threads_while_eight_emit(bus: EventB
         while not done.is_set():
             with bus.listen(Ping, pass_on, priority=mine), bus.observe(SubPing, hear), bus.observe(Ping, hear):
                 churned[mine] += 1
+                if churned[mine] == 2:
+                    churning.release()
                 done.wait(0.0005)  # lets the emitters at the interpreter lock
 
     def watcher() -> None:
