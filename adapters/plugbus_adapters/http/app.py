@@ -12,7 +12,7 @@ from typing import Any, final
 from starlette.applications import Starlette
 from starlette.routing import Router
 
-from plugbus import Kernel
+from plugbus import Kernel, KernelStartError, Problem
 from plugbus_adapters.http._authenticating import HostAuthenticator
 from plugbus_adapters.http._edge import Edge
 from plugbus_adapters.http._front import Front
@@ -112,7 +112,7 @@ def lifespan(*kernels: Kernel) -> Lifespan:
         kernels: The kernels.
 
     Example:
-        >>> from plugbus import Kernel
+        >>> from plugbus import Kernel, KernelStartError, Problem
         >>> from starlette.applications import Starlette
         >>> app = Starlette(lifespan=lifespan(Kernel()))
     """
@@ -122,11 +122,19 @@ def lifespan(*kernels: Kernel) -> Lifespan:
         async with AsyncExitStack() as stack:
             for kernel in kernels:
                 await stack.enter_async_context(kernel)
+                _check_served(kernel)
                 await kernel.bus.aemit(HttpStartup())
                 stack.push_async_callback(kernel.bus.aemit, HttpShutdown())
             yield
 
     return run
+
+
+def _check_served(kernel: Kernel) -> None:
+    """Stop the start where nothing would be served: every answer would be 503, and only the log would say why."""
+    record = kernel.plugins.get("http")
+    if record is not None and kernel.services.has(Edge) and not kernel.services.get(Edge).attached:
+        raise KernelStartError([Problem("plugin 'http'", f"is {record.state}: {record.reason}", "nothing is served")])
 
 
 def mount(app: Any, kernel: Kernel, path: str, **options: Any) -> Starlette:
@@ -144,7 +152,7 @@ def mount(app: Any, kernel: Kernel, path: str, **options: Any) -> Starlette:
         The app that was mounted.
 
     Example:
-        >>> from plugbus import Kernel
+        >>> from plugbus import Kernel, KernelStartError, Problem
         >>> from starlette.applications import Starlette
         >>> host = Starlette()
         >>> shop = mount(host, Kernel(), "/shop")

@@ -13,6 +13,7 @@ from plugbus import (
     AsyncNextFn,
     EventBus,
     KernelReady,
+    Manifest,
     Marked,
     Owner,
     Plugin,
@@ -43,7 +44,7 @@ __all__ = ("HttpPlugin",)
 
 
 @final
-class HttpPlugin(Plugin, id="http", version="1.0.0"):
+class HttpPlugin(Plugin):
     """Serves the endpoints of a kernel's plugins; :func:`create_app` brings it along.
 
     Without an app it can be loaded too: endpoints are checked and listed then, and nobody serves them.
@@ -55,8 +56,15 @@ class HttpPlugin(Plugin, id="http", version="1.0.0"):
         edge: What the app serves.
     """
 
+    manifest = Manifest(
+        id="http",
+        version="1.0.0",
+        description="Serves plugins over HTTP.",
+        publishes=["http.*"],
+        subscribes=["kernel.ready", "plugin.*"],
+        permissions=[],
+    )
     events = (HttpSetup, HttpStartup, HttpShutdown, PreResponse)
-
     Settings = HttpSettings
 
     def __init__(self, bus: EventBus, services: Services, settings: HttpSettings, edge: Edge | None = None) -> None:
