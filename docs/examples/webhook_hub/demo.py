@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 import structlog
-from hub_events import Chat
-from hub_host.chat import FakeChat
 from hub_host.delivering import deliver_all
 from hub_host.ending import InterruptedRunError, until_signal
 from hub_host.ledger import Ledger
+from hub_host.making import make_kernel
 from hub_host.progress import progress_for
 from hub_host.reading import InputError, check_inputs, total_bytes
 from hub_host.report import ask, differences, plugin_table, summary
 from hub_host.showing import at_run_time
 
-from plugbus import Kernel, KernelStartError
+from plugbus import KernelStartError
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
@@ -122,17 +121,6 @@ async def _run(paths: Sequence[Path], seed: int, log: Log) -> int:
     if unreadable:
         raise InputError("\n".join(unreadable))
     return 0 if ledger.balanced and not differences(ledger, answers) else 1
-
-
-def make_kernel(seed: int) -> Kernel:
-    """Build the hub: the plugins that plugbus.toml names, and the one service that the host provides.
-
-    Args:
-        seed: Chooses when the fake chat fails and hangs.
-    """
-    kernel = Kernel(config=HERE / "plugbus.toml")
-    kernel.services.value(Chat, FakeChat(seed))
-    return kernel
 
 
 class Complaints:
