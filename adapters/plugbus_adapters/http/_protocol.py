@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with two limits on time that it lacks: for headers to arrive, for clients to read.
 
-Owns two timers of a connection. A middleware is too late for both: the first request is none before its headers are
-complete, and what the socket does not take, the server keeps.
+Owns the timers of a connection. A middleware is too late for these two: the first request is none before its headers
+are complete, and what the socket does not take, the server keeps.
 
 Why h11, and not httptools where that is installed: it bounds what it keeps of incomplete headers.
 """
@@ -15,6 +15,7 @@ from typing import Any, Final
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from plugbus_adapters.http._inbound import TIMED
 from plugbus_adapters.http.settings import HttpSettings
 
 __all__ = ("uvicorn_options",)
@@ -31,11 +32,14 @@ class _BoundedProtocol(H11Protocol):
         found = type(self).settings()
         config.h11_max_incomplete_event_size = found.max_header_bytes
         super().__init__(config, *args, **options)
+        self.app_state = {**self.app_state, TIMED: True}
         self.timeout_keep_alive = found.idle_seconds
         self.limit_concurrency = found.max_connections
         config.ws_max_size = found.max_message_bytes
         self._head_seconds, self._send_seconds = found.head_seconds, found.send_seconds
+        self._body_seconds = found.body_seconds
         self._head: asyncio.TimerHandle | None = None
+        self._body: asyncio.TimerHandle | None = None
         self._reader: asyncio.TimerHandle | None = None
         self._begun = False
 
@@ -49,6 +53,7 @@ class _BoundedProtocol(H11Protocol):
         self._begun = True
         super().data_received(data)
         self._watch_head()
+        self._watch_body()
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._stop_head()
@@ -56,6 +61,7 @@ class _BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head()
+        self._stop_body()
         self._stop_reader()
         super().connection_lost(exc)
 
@@ -63,7 +69,7 @@ class _BoundedProtocol(H11Protocol):
         if self.transport.get_protocol() is not self:
             return  # a WebSocket by now
         if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_head()  # a request is complete as far as its headers; its body is counted by a middleware
+            self._stop_head()
         elif self._head is None:
             # Once, whatever comes meanwhile: a byte now and then is what it is for.
             self._head = self.loop.call_later(self._head_seconds, self._head_too_slow)
@@ -80,6 +86,27 @@ class _BoundedProtocol(H11Protocol):
         if self._begun and self.cycle is None:
             self.transport.write(_TOO_SLOW)
         self.transport.close()
+
+    def _watch_body(self) -> None:
+        waiting = self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+        if not waiting:
+            self._stop_body()
+        elif self._body is None:
+            self._body = self.loop.call_later(self._body_seconds, self._body_too_slow)
+
+    def _stop_body(self) -> None:
+        if self._body is not None:
+            self._body.cancel()
+            self._body = None
+
+    def _body_too_slow(self) -> None:
+        self._body = None
+        if self.flow.read_paused:
+            self._watch_body()  # it is the app that takes its time
+        elif self.cycle.more_body and not self.cycle.response_complete and not self.transport.is_closing():
+            if not self.cycle.response_started:
+                self.transport.write(_TOO_SLOW)
+            self.transport.close()  # the app is told that the client went away
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -16,7 +16,6 @@ __all__ = ("is_cross_site",)
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, section 9.2.1
 _OWN: Final = frozenset({b"same-origin", b"none"})  # none: the user typed the address
-_WANTED: Final = frozenset({b"origin", b"host", b"sec-fetch-site", b"authorization"})
 
 
 def is_cross_site(method: str, headers: Iterable[tuple[bytes, bytes]], *, scheme: str, allowed: Container[str]) -> bool:
@@ -40,7 +39,7 @@ def is_cross_site(method: str, headers: Iterable[tuple[bytes, bytes]], *, scheme
     """
     if method in _SAFE:
         return False
-    found = {name: value for name, value in headers if name in _WANTED}
+    found = dict(headers)
     if b"authorization" in found:
         return False
     origin = found[b"origin"].decode("latin-1") if b"origin" in found else None

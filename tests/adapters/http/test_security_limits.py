@@ -8,8 +8,13 @@ import time
 import zlib
 from collections.abc import Iterator
 
+import anyio
 import pytest
 from tests.adapters.http.served import Served, served, status, until, until_closed
+from tests.support import virtual_time
+
+from plugbus_adapters.http import HttpSettings
+from plugbus_adapters.http._shield import Shield
 
 MIB = 1024 * 1024
 LIMIT = 100_000
@@ -364,3 +369,33 @@ def test_every_answer_tells_browsers_to_be_careful(server: Served) -> None:
     assert (b"content-security-policy" in plain, b"frame-ancestors 'none'" in page) == (False, True)
     assert b"x-frame-options: deny" in page
     assert not any(b"strict-transport-security" in answer or b"server:" in answer for answer in (plain, page))
+
+
+# ------------------------------------------------------------------------------------------------ other servers
+
+
+@pytest.mark.anyio
+@virtual_time
+async def test_another_server_than_uvicorn_does_not_wait_for_a_body_either() -> None:
+    """The layer itself bounds the time where the server does not say that it does; a wait of the app does not count."""
+    sent: list[dict[str, object]] = []
+    parts = [(20.0, b"a"), (9.0, b"b"), (2.0, b"c")]
+
+    async def receive() -> dict[str, object]:
+        seconds, body = parts.pop(0)
+        await anyio.sleep(seconds)
+        return {"type": "http.request", "body": body, "more_body": True}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async def app(scope, receive, send) -> None:
+        while True:
+            await receive()
+            await anyio.sleep(100)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", b"9")]}
+    started = anyio.current_time()
+    await Shield(app, HttpSettings(body_seconds=30))(scope, receive, send)
+
+    assert (sent[0]["status"], parts, 229 < anyio.current_time() - started < 232) == (408, [], True)
