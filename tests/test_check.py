@@ -25,6 +25,7 @@ from plugbus import (
     hookimpl,
     hookspec,
     listens,
+    mark,
     observes,
     provides,
 )
@@ -496,3 +497,46 @@ def test_all_unknown_tables_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         f"pluggins in {file}: there is no such table (did you mean 'plugins'?)",
         f"kernal in {file}: there is no such table (did you mean 'kernel'?)",
     ]
+
+
+def test_check_reports_what_marked_functions_ask_for_and_nobody_provides() -> None:
+    """A remark, since whoever calls them may pass it; what is data, or provided by another plugin, is none."""
+
+    class Marked(Plugin, id="marked"):
+        @mark("job")
+        def tidy(self, database: Database, catalog: Catalog, keep: int = 0) -> None: ...
+
+    class Providing(Plugin, id="providing"):
+        @provides
+        def catalog(self) -> Catalog:
+            return Catalog()
+
+    found = [problem for problem in Kernel([Marked, Providing]).check() if "Database" in str(problem)]
+
+    assert len(found) == 1
+    assert "plugin 'marked', " in found[0].where
+    assert "tidy(database: Database)" in found[0].where
+    assert "nothing provides Database" in found[0].message
+    assert not found[0].fatal
+
+
+def test_check_reports_a_method_that_a_subclass_writes_anew_without_its_decorator() -> None:
+    class Base(Plugin):
+        @observes(Tick)
+        def hear(self, tick: Tick) -> None: ...
+
+        @observes(Tick)
+        def note(self, tick: Tick) -> None: ...
+
+    class Silent(Base, id="silent"):
+        def hear(self, tick: Tick) -> None: ...
+
+        @observes(Tick)
+        def note(self, tick: Tick) -> None: ...
+
+    [problem] = Kernel([Silent]).check()
+
+    assert problem.where.startswith("plugin 'silent', ")
+    assert "Silent.hear" in problem.where
+    assert "Base.hear has" in problem.message
+    assert not problem.fatal

@@ -10,6 +10,8 @@ import anyio
 import pytest
 from anyio import fail_after
 from pydantic import BaseModel
+from structlog.testing import capture_logs
+from tests.support import virtual_time
 
 from plugbus import (
     Event,
@@ -281,3 +283,62 @@ async def test_what_cannot_be_undone_in_time_is_named() -> None:
     assert isinstance(failure, PluginTimeoutError)
     assert "undoing 'the long one' was still running after 0.01 s" in str(failure)
     assert undone == ["first"]
+
+
+async def test_the_services_of_an_owner_are_its_own_view() -> None:
+    """What is made for each plugin is made for it, and not for the plugin that serves it."""
+
+    class Label:
+        def __init__(self, of: str) -> None:
+            self.of = of
+
+    class Asked(Plugin, id="asked"):
+        def __init__(self, owner: Owner) -> None:
+            self.owner = owner
+
+    kernel = Kernel(plugins=[Asked])
+    kernel.services.factory(Label, lambda owner: Label(owner.id), scope="plugin")
+    async with kernel:
+        asked = kernel.plugins["asked"].instance
+        assert isinstance(asked, Asked)
+        assert asked.owner.services.get(Label).of == "asked"
+        await kernel.unload("asked")
+        with pytest.raises(PluginGoneError, match="its services"):
+            _ = asked.owner.services
+    with pytest.raises(PluginError, match="its services was asked for, and it belongs to no kernel"):
+        _ = Owner("alone").services
+
+
+def test_an_owner_shows_what_others_may_use() -> None:
+    """Everything that is shown is there and documented; what is the kernel's business is not shown."""
+    owner = Owner("shop")
+
+    assert "bind" in dir(owner)
+    assert not {"flights", "hide", "lenders", "permits", "threads"} & set(dir(owner))
+    assert not [name for name in dir(owner) if name.startswith("_") or not hasattr(Owner, name)]
+
+
+@virtual_time
+async def test_a_close_that_waits_for_its_owners_own_work_is_given_up_and_named() -> None:
+    """The task ends with its owner, after what was owned later; so the close waits for itself, until its time is up."""
+
+    class Waiting(Plugin, id="waiting"):
+        def __init__(self, owner: Owner) -> None:
+            done = anyio.Event()
+
+            async def work() -> None:
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    done.set()
+
+            owner.tasks.start(work)
+            owner.own(done.wait, what="the waiting")
+
+    async with Kernel(plugins=[Waiting]) as kernel:
+        began = anyio.current_time()
+        with capture_logs() as logs:
+            await kernel.unload("waiting")
+
+        assert anyio.current_time() - began == 10
+        assert "undoing 'the waiting' was still running after 10 s" in str(logs)

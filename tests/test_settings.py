@@ -430,8 +430,15 @@ async def test_one_key_of_a_mapping_can_be_overridden_and_so_can_all_of_it() -> 
             assert kernel.plugins["sized"].instance.settings.mail == expected
 
 
+@pytest.fixture
+def limits(tmp_path: Path) -> Path:
+    file = tmp_path / "plugbus.toml"
+    file.write_text("[plugins.following.limits]\ncpu = 1\n")
+    return file
+
+
 @pytest.mark.anyio
-async def test_configure_replaces_a_mapping_and_names_it_as_its_source_does(tmp_path: Path) -> None:
+async def test_configure_replaces_a_mapping_and_names_it_as_its_source_does(limits: Path) -> None:
     """Keys are told alike by ``configure``, ``SettingsChanged`` and ``setting_sources``."""
 
     class Following(Plugin, id="following"):
@@ -439,9 +446,7 @@ async def test_configure_replaces_a_mapping_and_names_it_as_its_source_does(tmp_
 
         async def on_settings(self, old: Deep, new: Deep) -> None: ...
 
-    file = tmp_path / "plugbus.toml"
-    file.write_text("[plugins.following.limits]\ncpu = 1\n")
-    async with Kernel([Following], config=file) as kernel:
+    async with Kernel([Following], config=limits) as kernel:
         changed = await kernel.plugins.configure("following", {"limits": {"ram": 2}, "mail": {"port": 2}})
         assert changed == ("limits", "mail.port")
         assert {kernel.plugins["following"].setting_sources[key] for key in changed} == {"configure()"}

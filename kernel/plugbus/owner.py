@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from inspect import isawaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar, final, overload
 
 import anyio
 import anyio.lowlevel
@@ -37,8 +37,13 @@ if TYPE_CHECKING:
 __all__ = ("Owner",)
 
 R = TypeVar("R")
+Types: TypeAlias = Collection[object]
 
 HOST_ID = "host"
+_FOR_OTHERS = (
+    "aclose", "bind", "bus", "folder", "gone", "id", "log", "manifest", "own", "owns", "package", "services",
+    "settings_model", "tasks",
+)  # fmt: skip
 
 
 class _Entry(NamedTuple):
@@ -114,8 +119,7 @@ class Owner:
         self.hide: Callable[[str], str] = str  # crosses its secrets out of what is logged of it; the kernel's business
         self._home = home
         self.flights: Flights | None = None  # calls of its subscribers, of those that a kernel may have to wait for
-        self.active = False
-        self.gone = False
+        self.active = self.gone = False
         self.threads = Threads(id, thread_limit)
         self._closers: dict[int, _Entry] = {}
         self._lock = threading.Lock()
@@ -141,6 +145,11 @@ class Owner:
         return self._at_home("its tasks").tasks
 
     @property
+    def services(self) -> Services:
+        """Its view of the services: what is made for each plugin is had for it; raises as :attr:`bus`."""
+        return self._at_home("its services").services
+
+    @property
     def log(self) -> Logger:
         """Its logger. It never fails: the last lines of a plugin are those that tell why it left."""
         return plugin_logger(self.id)
@@ -151,25 +160,15 @@ class Owner:
         fn: Callable[..., Coroutine[Any, Any, R]],
         *,
         given: int = 0,
-        argument_types: Collection[object] = (),
+        argument_types: Types = (),
         **options: Unpack[BindOptions],
     ) -> Bound[R]: ...
     @overload
     def bind(
-        self,
-        fn: Callable[..., R],
-        *,
-        given: int = 0,
-        argument_types: Collection[object] = (),
-        **options: Unpack[BindOptions],
+        self, fn: Callable[..., R], *, given: int = 0, argument_types: Types = (), **options: Unpack[BindOptions]
     ) -> Bound[R]: ...
     def bind(
-        self,
-        fn: Callable[..., Any],
-        *,
-        given: int = 0,
-        argument_types: Collection[object] = (),
-        **options: Unpack[BindOptions],
+        self, fn: Callable[..., Any], *, given: int = 0, argument_types: Types = (), **options: Unpack[BindOptions]
     ) -> Bound[Any]:
         """Make a function of it callable for others, as the bus calls its subscribers.
 
@@ -293,6 +292,9 @@ class Owner:
             self._home = None  # whoever keeps a view keeps no plugin alive
             self.lenders = frozenset()
             return None
+
+    def __dir__(self) -> tuple[str, ...]:
+        return _FOR_OTHERS  # the rest is the kernel's business
 
     def __repr__(self) -> str:
         return f"Owner({self.id!r})"

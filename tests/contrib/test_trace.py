@@ -571,6 +571,32 @@ async def test_it_may_be_loaded_and_watch_nothing_yet() -> None:
         assert "tools.ping" in shapes(trace)
 
 
+async def test_its_settings_change_while_it_runs() -> None:
+    """What is kept stays as far as there is room; whether it watches changes only with that setting."""
+    async with Kernel([TracePlugin]) as kernel:
+        trace = kernel.services.get(Trace)
+        for number in range(3):
+            await kernel.bus.aemit(Ping(number=number))
+        assert await kernel.plugins.configure("trace", {"keep": 2, "data": True}) == ("keep", "data")
+
+        assert kernel.services.get(Trace) is trace, "it was not reloaded"
+        assert trace.watching
+        assert len(trace.recent()) <= 2
+        await kernel.bus.aemit(Ping(number=7))
+        assert trace.recent()[-1].data == "Ping(number=7, trail=())"
+
+        await kernel.plugins.configure("trace", {"paused": True})
+        assert not trace.watching
+        trace.resume()
+        await kernel.plugins.configure("trace", {"keep": 5})
+        assert trace.watching, "somebody resumed it"
+        trace.pause()
+        await kernel.plugins.configure("trace", {"paused": False})
+        assert trace.watching
+        with pytest.raises(ValueError, match="must be above zero"):
+            trace.adjust(keep=0, data=False)
+
+
 @pytest.mark.parametrize(("permissions", "state"), [((), "failed"), (("trace",), "ready")])
 async def test_who_reads_it_needs_the_permission(permissions: tuple[str, ...], state: str) -> None:
     """It tells of everybody's events, also those that the reader may not hear."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, final
 
-from plugbus import EventBus, KernelHealth, PluginRecord, PluginState, PluginStatistics
+from plugbus import EventBus, KernelHealth, PluginNotFoundError, PluginRecord, PluginState, PluginStatistics
 from plugbus_contrib.metrics._names import OTHER, is_plain
 from plugbus_contrib.metrics._recorder import OUTCOMES, Figures, Recorder
 
@@ -92,7 +93,7 @@ class Collector:
     """
 
     def __init__(self, recorder: Recorder, bus: EventBus, plugins: Mapping[str, PluginRecord] | None) -> None:
-        self._recorder, self._bus, self._plugins = recorder, bus, plugins
+        self._recorder, self._bus, self._plugins = recorder, bus, {} if plugins is None else plugins
         self.health: KernelHealth | None = None
 
     def describe(self) -> Iterable[Metric]:
@@ -107,8 +108,9 @@ class Collector:
         for plugin, statistics in sorted(self._bus.statistics().plugins.items()):
             if statistics.subscriptions or statistics.threads_limit or statistics.background:  # or it has left
                 filling.statistics(plugin, statistics)
-        for plugin, record in sorted((self._plugins or {}).items()):
-            filling.record(plugin, record)
+        for plugin in sorted(self._plugins):
+            with suppress(PluginNotFoundError):  # it left since, in another thread
+                filling.record(plugin, self._plugins[plugin])
         if self.health is not None:
             filling.healths(self.health)
         return (family for family in filling.families.values() if family.samples)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ("BUCKETS", "MAX_EVENTS", "MAX_NAMED_EVENTS", "Metrics", "Rendered", "checked_buckets")
 
-BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the histograms unless others are given, in seconds: an emit takes far less than a query."""
 
 MAX_EVENTS: Final = 1000

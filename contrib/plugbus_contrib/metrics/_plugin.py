@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Any, Final, final
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -11,6 +11,7 @@ from plugbus import (
     EventBus,
     ListenerFailed,
     Manifest,
+    Owner,
     PermissionDeniedError,
     Plugin,
     Plugins,
@@ -38,6 +39,7 @@ PERMISSION: Final = "metrics"
 class MetricsPlugin(Plugin):
     """Counts what happens in a kernel, for Prometheus: the service :class:`Metrics`, permission ``metrics``.
 
+    Where the kernel has HTTP, they are served at ``/metrics`` to whoever has the scope ``metrics.read``.
     Plugin states and health need the permission ``kernel.manage``; where the operator does not grant it, the rest is
     told without them.
 
@@ -69,6 +71,8 @@ class MetricsPlugin(Plugin):
             paused: Watch no emits until somebody calls ``Metrics.resume()``; the rest is told.
             health: Ask the plugins how they are, whenever the metrics are asked for.
             health_timeout_seconds: Time for each plugin to answer, in seconds.
+            path: Where they are served, where there is HTTP.
+            auth: Who may ask there: the scope, or scopes, ``"user"`` (any principal), or ``"public"``.
         """
 
         buckets: tuple[float, ...] = BUCKETS
@@ -77,14 +81,18 @@ class MetricsPlugin(Plugin):
         paused: bool = False
         health: bool = True
         health_timeout_seconds: float = Field(default=2.0, gt=0)
+        path: str = "/metrics"
+        auth: str | tuple[str, ...] = "metrics.read"
 
         @field_validator("buckets")
         @classmethod
         def _checked(cls, buckets: tuple[float, ...]) -> tuple[float, ...]:
             return checked_buckets(buckets)
 
-    def __init__(self, bus: EventBus, clock: Clock, settings: Settings, services: Services) -> None:
+    def __init__(self, bus: EventBus, clock: Clock, settings: Settings, services: Services, owner: Owner) -> None:
         self._settings = settings
+        self._context: Any = None
+        self._write = owner.bind(self._write_out)
         self._metrics = Metrics(
             bus,
             plugins=_if_it_may(services),
@@ -99,10 +107,29 @@ class MetricsPlugin(Plugin):
         """Return the metrics."""
         return self._metrics
 
-    def on_boot(self) -> None:
-        """Begin to watch."""
+    async def on_boot(self, http: Any = None, http_context: Any = None) -> None:
+        """Begin to watch, and serve the metrics where there is HTTP.
+
+        Args:
+            http: The service ``Http`` of the HTTP adapter, by its name: contrib knows no adapter.
+            http_context: Its ``HttpContext``.
+        """
         if not self._settings.paused:
             self._metrics.resume()
+        self._context = http_context
+        if callable(getattr(http, "add_endpoint", None)):  # or the host calls something else so, such as a client
+            options = {"auth": self._settings.auth, "name": "metrics", "summary": "Metrics of this service."}
+            http.add_endpoint(self._settings.path, "GET", self.serve, absolute=True, **options)
+
+    def _write_out(self, accept: str) -> Rendered:
+        return self._metrics.render(accept)
+
+    async def serve(self) -> Any:
+        """Answer a scrape in the format that it asks for."""
+        from starlette.responses import Response
+
+        rendered = await self.render(self._context.header("accept") or "")
+        return Response(rendered.body, headers={"content-type": rendered.content_type, "cache-control": "no-store"})
 
     @observes(ListenerFailed, run_in="caller")
     def count_failure(self, failure: ListenerFailed) -> None:
@@ -117,12 +144,15 @@ class MetricsPlugin(Plugin):
     async def render(self, accept: str = "") -> Rendered:
         """Return the metrics with their media type, after asking the plugins how they are; suspends.
 
+        They are written in a worker thread: those of a thousand event types take half a second.
+
         Args:
             accept: The ``Accept`` header of whoever asks.
         """
         if self._settings.health:
             await self._metrics.check_health(timeout_seconds=self._settings.health_timeout_seconds)
-        return self._metrics.render(accept)
+        rendered: Rendered = await self._write(accept)
+        return rendered
 
 
 def _if_it_may(services: Services) -> Plugins | None:

@@ -37,7 +37,7 @@ class TracePlugin(Plugin):
     )
 
     class Settings(BaseModel):
-        """Its settings.
+        """Its settings; a change is in force at once.
 
         Attributes:
             keep: How many emits are kept.
@@ -51,12 +51,18 @@ class TracePlugin(Plugin):
 
     def __init__(self, bus: EventBus, clock: Clock, settings: Settings) -> None:
         self._trace = Trace(bus, keep=settings.keep, data=settings.data, clock=clock)
-        self._paused = settings.paused
+        self._paused = settings.paused  # when it boots
 
     @provides(permission=PERMISSION)
     def trace(self) -> Trace:
         """Return the trace."""
         return self._trace
+
+    def on_settings(self, old: Settings, new: Settings) -> None:
+        """Follow a change: what is kept stays, as far as there is room for it."""
+        self._trace.adjust(keep=new.keep, data=new.data)
+        if new.paused != old.paused:  # else it stays as somebody paused or resumed it
+            (self._trace.pause if new.paused else self._trace.resume)()
 
     def on_boot(self) -> None:
         """Begin to watch."""

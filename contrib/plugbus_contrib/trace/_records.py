@@ -91,6 +91,13 @@ class Records:
                     self._emits.popitem(last=False)
         return True
 
+    def resize(self, keep: int) -> None:
+        """Keep another number of emits."""
+        with self._lock:
+            self._keep = keep
+            while len(self._emits) > keep:
+                self._emits.popitem(last=False)
+
     def clear(self) -> None:
         """Forget all."""
         with self._lock:

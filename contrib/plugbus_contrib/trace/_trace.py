@@ -58,9 +58,7 @@ class Trace:
     """
 
     def __init__(self, bus: EventBus, *, keep: int = 200, data: bool = False, clock: Clock | None = None) -> None:
-        if keep < 1:
-            raise ValueError(f"Trace(keep={keep!r}): must be above zero; pause() it to keep nothing")
-        self._bus, self._records = bus, Records(keep)
+        self._bus, self._records = bus, Records(_checked(keep))
         self._recorder = _Recorder(self._records, clock or SystemClock(), data=data)
         self._lock = threading.Lock()
         self._watching: Closing | None = None
@@ -87,6 +85,19 @@ class Trace:
             watching, self._watching = self._watching, None
         if watching is not None:
             watching.close()
+
+    def adjust(self, *, keep: int, data: bool) -> None:
+        """Keep more or fewer emits from now on, with or without their data; the oldest go first.
+
+        Args:
+            keep: How many emits, in all trees together.
+            data: Keep the events and the messages of errors as text, too; either may hold secrets.
+
+        Raises:
+            ValueError: If *keep* is not above zero.
+        """
+        self._records.resize(_checked(keep))
+        self._recorder.keeps_data = data
 
     def recent(self, *, correlation_id: str | None = None) -> tuple[Span, ...]:
         """Return the trees that are kept, the oldest first; one whose cause is not kept any more is a tree of its own.
@@ -128,6 +139,12 @@ class Trace:
         return f"<Trace {'watching' if self.watching else 'paused'}>"
 
 
+def _checked(keep: int) -> int:
+    if keep < 1:
+        raise ValueError(f"Trace(keep={keep!r}): must be above zero; pause() it to keep nothing")
+    return keep
+
+
 class _Entered(NamedTuple):
     run: Run
     token: Token[Run | None]
@@ -138,7 +155,7 @@ class _Recorder:
     """The instrument: notes what begins and ends."""
 
     def __init__(self, records: Records, clock: Clock, *, data: bool) -> None:
-        self._records, self._monotonic, self._data = records, clock.monotonic, data
+        self._records, self._monotonic, self.keeps_data = records, clock.monotonic, data
         self._numbers = itertools.count(1)
         self._above: ContextVar[Run | None] = ContextVar("plugbus_trace", default=None)
 
@@ -169,7 +186,7 @@ class _Recorder:
         return apart, None
 
     def _keep_data(self, emit: Emit, event: object) -> None:
-        if self._data:
+        if self.keeps_data:
             emit.data = _text(event)
 
     def leave(self, what: Watched, token: object, error: BaseException | None, /) -> None:
@@ -189,7 +206,7 @@ class _Recorder:
             return "cancelled"
         if isinstance(error, Refused):  # its reason is for those who asked
             return f"{name}: {error.reason}"
-        return f"{name}: {_text(error, of=str)}" if self._data else name
+        return f"{name}: {_text(error, of=str)}" if self.keeps_data else name
 
 
 def _emit_of(what: Watched, now: Current | None) -> Emit:

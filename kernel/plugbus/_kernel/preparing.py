@@ -131,6 +131,7 @@ class Preparation:
 
     Attributes:
         problems: What is wrong with the services as a whole, and with no single plugin.
+        called_later: Whether marked functions are looked at, too; only where nothing is to boot.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Preparation:
     ) -> None:
         self._around, self._units, self._settings_types, self._allow = around, units, settings_types, allow
         self.problems: list[Problem] = []
+        self.called_later = False
         self._marks: list[Problem] = []
 
     @property
@@ -195,7 +197,7 @@ class Preparation:
         for unit in ordered:
             if self._settings_types.enter(unit):
                 unit.owner.own(partial(self._settings_types.leave, unit), what="settings")
-        problems = wiring_problems(ordered, self._around.services)
+        problems = wiring_problems(ordered, self._around.services, called_later=self.called_later)
         self.problems = problems.pop("", [])
         for unit in ordered:
             if denied := permit_problems(unit):

@@ -24,6 +24,7 @@ from plugbus.errors import PlugbusError, PluginError, Problem, SettingsError
 from plugbus.event_types import event_type
 from plugbus.explain import dangling
 from plugbus.lifecycle import PluginState
+from plugbus.marks import noted
 from plugbus.subscribers import Declaration, named_declarations
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Rehearsal:
         )
         self.units: dict[str, Unit] = {}
         self._preparation = Preparation(around, self.units, runtime.settings_types, found.allow)
+        self._preparation.called_later = True
         units = [self._preparation.unit(source) for source in found.sources]
         load_all(units)
         entered = self._preparation.enter(units)
@@ -89,6 +91,7 @@ class Rehearsal:
                 yield from self._settings(unit)
                 yield from self._hook_implementations(unit)
                 yield from self._subscribers(unit)
+                yield from _silenced(unit)
         yield from self._preparation.problems
         ours = self._bus.subscriptions()
         yield from dangling(ours, (*ours, *self._runtime.bus.subscriptions()))
@@ -133,6 +136,20 @@ class Rehearsal:
                     bus.subscribe(_without_self(declared) if takes_self(holder, attribute) else declared)
                 except PlugbusError as error:
                     yield Problem(f"plugin {unit.id!r}", str(error).partition("\nHint: ")[0], _hint(error))
+
+
+def _silenced(unit: Unit) -> Iterator[Problem]:
+    """Find methods that lost what a base class has noted on them, because a subclass wrote them anew without it."""
+    for holder in (unit.definition.target, *unit.definition.parts):
+        cls = holder if isinstance(holder, type) else type(holder)
+        now = {found.attribute for found in noted(cls)}
+        for base in cls.__mro__[1:-1]:
+            for name in dict.fromkeys(found.attribute for found in noted(base)):
+                if name not in now and callable(getattr(cls, name, None)):
+                    now.add(name)
+                    message = f"is written anew without the decorator that {base.__qualname__}.{name} has"
+                    hint = "decorate it as well; as it is, nobody calls it"
+                    yield Problem(f"plugin {unit.id!r}, {cls.__qualname__}.{name}", message, hint, fatal=False)
 
 
 def _hint(error: PlugbusError) -> str:

@@ -117,7 +117,7 @@ class Runtime:
 
     def named_units(self) -> list[tuple[str, Unit]]:
         """Return all plugins with their ids; a second one with the id of another has ``#2`` behind it."""
-        return [(unit.id if unit.key == key else key, unit) for key, unit in self.units.items()]
+        return [(unit.id if unit.key == key else key, unit) for key, unit in list(self.units.items())]
 
     def nearest(self, plugin_id: str) -> tuple[str, ...]:
         """Return ids that come close to one."""

@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._kernel.permitting import denied_service
-from plugbus._kernel.targets import provider_of
-from plugbus.errors import Problem, ServiceError
+from plugbus._kernel.targets import called_by_others, provider_of
+from plugbus._services.keys import place
+from plugbus.errors import PermissionDeniedError, Problem, ServiceError, WiringError
 from plugbus.services import Registration, Services
 from plugbus.settings import Live
 
@@ -105,12 +106,15 @@ def provide(unit: Unit, service: Service, call: Callable[..., Any]) -> Registrat
     )
 
 
-def wiring_problems(units: Sequence[Unit], services: Services) -> dict[str, list[Problem]]:
+def wiring_problems(
+    units: Sequence[Unit], services: Services, *, called_later: bool = False
+) -> dict[str, list[Problem]]:
     """Check the whole graph of services, as it will be when all these plugins have booted; nothing is built.
 
     Args:
         units: The plugins that are to boot, each after those that it needs.
         services: The container.
+        called_later: Look at marked functions too, which others call; for plugins that are not to boot.
 
     Returns:
         Problems by plugin id; those that no single plugin has, by the empty string.
@@ -123,6 +127,7 @@ def wiring_problems(units: Sequence[Unit], services: Services) -> dict[str, list
     ]
     try:
         problems = services.check(_checked(units))
+        problems += [problem for unit in units if called_later for problem in _called_later(unit)]
     finally:
         for registration in reversed(planned):
             registration.close()
@@ -135,6 +140,19 @@ def wiring_problems(units: Sequence[Unit], services: Services) -> dict[str, list
         else:
             found.setdefault("", []).append(problem)
     return found
+
+
+def _called_later(unit: Unit) -> Iterator[Problem]:
+    """Find what marked functions ask for and nobody provides; whoever calls them may pass it, so it is a remark."""
+    for _, call, given, _ in called_by_others(unit.definition):
+        try:
+            unit.services.divide(call, given=given)
+        except WiringError as error:
+            for problem in error.problems:
+                yield Problem(f"plugin {unit.id!r}, {problem.where}", problem.message, problem.hint, fatal=False)
+        except PermissionDeniedError as error:
+            what, _, hint = str(error).partition("\nHint: ")
+            yield Problem(f"plugin {unit.id!r}, {place(call)}", what, hint)
 
 
 def _checked(units: Iterable[Unit]) -> Iterator[tuple[str, Callable[..., Any], int, Owner, bool]]:
