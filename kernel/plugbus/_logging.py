@@ -46,13 +46,16 @@ class _Message(NamedTuple):
     id: str
     source: str | None
     time: datetime | None
+    traceparent: str | None
 
 
 _ARRIVED: Final[ContextVar[_Message | None]] = ContextVar("plugbus_arrived", default=None)
 
 
 @contextmanager
-def arrived(id: str, *, source: str | None = None, time: datetime | None = None) -> Iterator[None]:
+def arrived(
+    id: str, *, source: str | None = None, time: datetime | None = None, traceparent: str | None = None
+) -> Iterator[None]:
     """Say that what is emitted in a block, as the first thing, is a message that came in: a log keeps its id.
 
     Edges use it within ``acting_as(..., cause=id)``; emits that come of the first one have ids of their own.
@@ -61,6 +64,7 @@ def arrived(id: str, *, source: str | None = None, time: datetime | None = None)
         id: The message's.
         source: Who sent it, as the message says.
         time: When it happened, as the message says, aware of its time zone.
+        traceparent: Its W3C trace context.
 
     Example:
         >>> from plugbus import EventBus, MemoryEventLog, NamedEvent, acting_as
@@ -71,7 +75,7 @@ def arrived(id: str, *, source: str | None = None, time: datetime | None = None)
         >>> [(event.id, event.source) for event in log.read_nowait(start)]
         [('m-1', '/shop')]
     """
-    token = _ARRIVED.set(_Message(id, source, time))
+    token = _ARRIVED.set(_Message(id, source, time, traceparent))
     try:
         yield
     finally:
@@ -123,7 +127,9 @@ def _recorded(name: str, json: str, key: str | None) -> LoggedEvent:
     if message is None or message.id != emit.cause:
         return LoggedEvent(name, json, emit.id, emit.time, key, emit.correlation_id, emit.cause)
     time = message.time or emit.time
-    return LoggedEvent(name, json, message.id, time, key, emit.correlation_id, None, message.source)
+    return LoggedEvent(
+        name, json, message.id, time, key, emit.correlation_id, None, message.source, message.traceparent
+    )
 
 
 @final

@@ -76,9 +76,12 @@ class Served:
         path = self.path_of(owner, mark.path, absolute=mark.absolute)
         return self._enter(compiled(owner, mark, target, path, self._bus, self.limits, envelope=self.envelope))
 
-    def add_websocket(self, owner: Owner, path: str, handler: Any, auth: Auth, name: str | None) -> Entry:
+    def add_websocket(
+        self, owner: Owner, path: str, handler: Any, auth: Auth, name: str | None, *, absolute: bool = False
+    ) -> Entry:
         """Likewise for a WebSocket."""
-        return self._enter(compiled_websocket(owner, self.path_of(owner, path), handler, auth, name, self.limits))
+        path = self.path_of(owner, path, absolute=absolute)
+        return self._enter(compiled_websocket(owner, path, handler, auth, name, self.limits))
 
     def _enter(self, entry: Entry) -> Entry:
         with self._lock:

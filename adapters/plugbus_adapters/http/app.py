@@ -18,6 +18,7 @@ from plugbus_adapters.http._edge import Edge
 from plugbus_adapters.http._front import Front
 from plugbus_adapters.http._guard import Guard
 from plugbus_adapters.http._served import Served
+from plugbus_adapters.http.events.plugin import EventsPlugin
 from plugbus_adapters.http.lifecycle import HttpShutdown, HttpStartup
 from plugbus_adapters.http.plugin import HttpPlugin
 from plugbus_adapters.http.problems import ProblemError
@@ -35,6 +36,7 @@ def create_app(
     prefix: str = "",
     plugin_prefix: str = "",
     envelope: bool = False,
+    events: bool = True,
 ) -> Starlette:
     """Make a Starlette app of a kernel; its lifespan starts and stops the kernel.
 
@@ -45,6 +47,7 @@ def create_app(
         prefix: In front of all paths, such as ``/api``.
         plugin_prefix: In front of the paths of plugins, such as ``/plugins/{plugin}``.
         envelope: Wrap results as ``{"success", "data", "error"}``.
+        events: Serve the event API: publish, call, subscribe.
 
     Raises:
         ValueError: If the kernel has an app already.
@@ -65,6 +68,8 @@ def create_app(
     edge = Edge(kernel.bus, Guard(auth), served)
     kernel.services.value(Edge, edge)
     kernel.plugins.add(HttpPlugin)
+    if events:
+        kernel.plugins.add(EventsPlugin)
     app = Starlette(lifespan=lifespan(kernel))
     app.router = _Routing(edge, lifespan=lifespan(kernel))
     edge.app = app

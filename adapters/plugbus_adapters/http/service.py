@@ -102,6 +102,7 @@ class Http:
         *,
         auth: str | Sequence[str] = "user",
         name: str | None = None,
+        absolute: bool = False,
     ) -> Close:
         """Serve a WebSocket.
 
@@ -111,6 +112,7 @@ class Http:
                 what else it takes comes from path, query, headers and services.
             auth: Who may connect; others are refused before it is called.
             name: What it is called.
+            absolute: Leave the prefix of plugins out.
 
         Returns:
             What takes it away again.
@@ -119,7 +121,8 @@ class Http:
             WiringError: If it cannot be decided where a parameter comes from, or somebody has the path.
         """
         given = auth if isinstance(auth, str) else tuple(auth)
-        return self._kept(self._served.add_websocket(self._owner, path, handler, given, name), f"websocket {path}")
+        entry = self._served.add_websocket(self._owner, path, handler, given, name, absolute=absolute)
+        return self._kept(entry, f"websocket {path}")
 
     def include(self, routes: Any, *, prefix: str = "", auth: str | Sequence[str] = "user") -> Close:
         """Serve routes that are written for a web framework.

@@ -111,7 +111,7 @@ async def test_what_nobody_serves_is_a_problem_too() -> None:
 async def test_the_table_lists_what_is_served() -> None:
     """With method, path, plugin and types."""
     kernel = Kernel([Products])
-    async with client(kernel):
+    async with client(kernel, events=False):
         table = await kernel.services.aget(EndpointTable)
         assert {str(each): each.name for each in table} == {
             "POST /products": "products.create",

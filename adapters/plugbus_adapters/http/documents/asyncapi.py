@@ -152,7 +152,8 @@ def _add_event(document: dict[str, Any], key: str, each: Offered, schemas: dict[
     }
     _channel(document, key, name, messages)
     document["operations"][f"publish-{key}"] = _operation("receive", key, f"{key}-in")
-    document["operations"][f"subscribe-{key}"] = _operation("send", key, f"{key}-out")
+    if "subscribe" in each.actions:
+        document["operations"][f"subscribe-{key}"] = _operation("send", key, f"{key}-out")
 
 
 def _add_request(document: dict[str, Any], key: str, each: Offered, schemas: dict[tuple[str, Any], Any]) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal, final
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from plugbus import Event, EventBus, EventType, NamedEvent, Principal, Request
+import plugbus
+from plugbus import Event, EventBus, EventType, NamedEvent, Principal, Request, event_type
 
-__all__ = ("Catalogue", "CatalogueEntry", "Offered", "is_own", "may")
+__all__ = ("Catalogue", "CatalogueEntry", "Offered", "is_own", "may", "own_names")
 
 Action = Literal["publish", "subscribe", "call"]
 
@@ -62,12 +64,26 @@ class Offered:
     content: TypeAdapter[Any]
     result: TypeAdapter[Any] | None
 
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What can be done with it at all: what is no :class:`~plugbus.Event` is not on record, so nobody reads it."""
+        if self.declared.is_request:
+            return ("call",)
+        return ("publish", "subscribe") if issubclass(self.declared.cls, Event) else ("publish",)
+
 
 def is_own(declared: EventType) -> bool:
     """Tell whether an event or request is the kernel's or an adapter's own: nobody outside may tell it, or ask it."""
     module, name = declared.cls.__module__.split("."), declared.cls.__name__
     package = sys.modules.get("plugbus" if module[0] == "plugbus" else ".".join(module[:2]))
     return module[0] in _OWN and getattr(package, name, None) is declared.cls
+
+
+@cache
+def own_names() -> frozenset[str]:
+    """Return the wire names of what the kernel tells, whether or not anybody has used them on a bus."""
+    exported = (getattr(plugbus, name) for name in plugbus.__all__)
+    return frozenset(event_type(cls).name for cls in exported if isinstance(cls, type) and cls not in _ROOTS)
 
 
 def may(principal: Principal | None, action: Action, names: Iterable[str]) -> bool:
@@ -125,8 +141,7 @@ class Catalogue:
         for each in self.offered():
             declared = each.declared
             names = (declared.name, *declared.aliases)
-            actions: tuple[Action, ...] = ("call",) if declared.is_request else ("publish", "subscribe")
-            allowed = tuple(action for action in actions if may(principal, action, names))
+            allowed = tuple(action for action in each.actions if may(principal, action, names))
             if allowed:
                 yield CatalogueEntry(
                     declared.name,

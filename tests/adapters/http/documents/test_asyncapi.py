@@ -138,6 +138,7 @@ def test_every_event_has_a_channel_with_both_sides_and_every_request_one_with_it
     ]  # fmt: skip
     assert document["operations"]["publish-order.placed"]["action"] == "receive"
     assert document["operations"]["subscribe-order.placed"]["action"] == "send"
+    assert "subscribe-plain.dataclass" not in document["operations"]  # no Event, so it is not on record
     reply = document["operations"]["call-orders.place"]["reply"]
     assert reply["channel"] == {"$ref": "#/channels/orders.place-answer"}
 
