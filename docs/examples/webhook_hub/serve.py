@@ -12,8 +12,7 @@ import uvicorn
 from hub_host.making import make_kernel
 from starlette.applications import Starlette
 
-from plugbus_adapters.http import create_app
-from plugbus_adapters.http.server import server_config
+from plugbus_adapters.http import create_app, server_config
 
 __all__ = ("make_app",)
 
