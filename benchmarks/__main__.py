@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import boot, calls, chains, hops, imports, instruments, memory, observers, scale, threads
+from benchmarks import (
+    boot,
+    calls,
+    chains,
+    hops,
+    http_requests,
+    imports,
+    instruments,
+    memory,
+    observers,
+    scale,
+    threads,
+)
 from benchmarks.command import main
 
 if __name__ == "__main__":
-    modules = (chains, observers, hops, scale, calls, boot, imports, memory, threads, instruments)
+    modules = (chains, observers, hops, scale, calls, boot, imports, memory, threads, instruments, http_requests)
     sys.exit(main([case for module in modules for case in module.CASES]))

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from statistics import median, quantiles
 from types import FrameType
 from typing import Any, Literal, TypeVar
@@ -21,6 +22,9 @@ from benchmarks.sides import Pair, Side
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
+
+REPORTED = inf
+"""The bar of what is told beside a row and held to nothing."""
 
 FEW_TURNS = 5
 """Turns of a round where one call alone takes longer than a turn should."""
@@ -38,7 +42,7 @@ class Case:
         row: The row of the bars that it belongs to, such as ``"P1"``.
         what: Our side in words.
         against: Their side in words.
-        bar: The highest ratio of ours to theirs that holds.
+        bar: The highest ratio of ours to theirs that holds; ``REPORTED`` if there is none.
         build: Makes both sides, just before they are measured.
         below: Whether the ratio must be below the bar, not only at it.
         loop: The event loop that it needs, if it cannot do without.
@@ -119,6 +123,13 @@ def measure(case: Case, effort: Effort, progress: Progress) -> Result:
 
 async def _measure(case: Case, effort: Effort, progress: Progress) -> Result:
     pair = case.build()
+    try:
+        return await _take_turns(case, pair, effort, progress)
+    finally:
+        await pair.close()
+
+
+async def _take_turns(case: Case, pair: Pair, effort: Effort, progress: Progress) -> Result:
     rounds = min(effort.rounds, case.rounds)
     for side in (pair.ours, pair.theirs):
         await _check_calls(side)

@@ -34,12 +34,23 @@ class Side:
     calls: Mapping[str, int] = field(default_factory=dict)
 
 
+async def _nothing_to_close() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Pair:
-    """Two sides that are measured round by round, one beside the other."""
+    """Two sides that are measured round by round, one beside the other.
+
+    Attributes:
+        ours: The one that is held to the bar.
+        theirs: What it is compared with.
+        close: Ends what the sides have started, in the task that they ran in.
+    """
 
     ours: Side
     theirs: Side
+    close: Callable[[], Awaitable[None]] = _nothing_to_close
 
 
 def own_code(function: F) -> F:

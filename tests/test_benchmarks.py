@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from itertools import cycle
 import anyio
 import pytest
 from benchmarks.command import SHORT, main
-from benchmarks.harness import Case, Effort, Result, WrongAnswerError, measure
+from benchmarks.harness import REPORTED, Case, Effort, Result, WrongAnswerError, measure
+from benchmarks.http_load import Load, request_of
+from benchmarks.http_requests import KNOWN, in_process
 from benchmarks.imports import imported_by
 from benchmarks.report import duration, table
 from benchmarks.sides import Pair, Run, Side, async_run, own_code, sync_run
@@ -248,3 +251,56 @@ def test_bytes_are_shown_as_bytes() -> None:
 
     assert "3 KiB" in shown
     assert "512 B" in shown
+
+
+def test_what_is_only_reported_misses_nothing(capsys) -> None:
+    """It is shown beside the bars, as neither held nor missed."""
+    code = main([case(1.0), case(9.0, row="P2", bar=REPORTED)], ["--short"])
+
+    told = capsys.readouterr().out
+    assert code == 0
+    assert "1 of 1 bars hold" in told
+    assert "inf" not in told
+
+
+def test_what_a_pair_has_started_is_ended_also_when_an_answer_is_wrong() -> None:
+    """Servers do not outlive the figure that they were for."""
+    closed: list[bool] = []
+
+    async def close() -> None:
+        closed.append(True)
+
+    pair = Pair(scripted(cycle([1.0]), "another"), scripted(cycle([1.0])), close)
+    with pytest.raises(WrongAnswerError):
+        measure(Case("P1", "ours", "theirs", 1.1, lambda: pair), QUICK, quiet)
+
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("peer", ["bare", "fastapi"])
+@pytest.mark.parametrize("path", ["/orders", "/private/orders"])
+def test_all_sides_of_the_http_rows_give_the_same_answer(peer: str, path: str) -> None:
+    """They are timed for the same work: so says the harness, which compares every answer."""
+    compared = Case("H1", "ours", "theirs", 99.0, lambda: in_process(peer, path, KNOWN), loop="asyncio", rounds=2)
+
+    assert len(measure(compared, QUICK, quiet).ratios) == 2
+
+
+def test_a_load_refuses_a_server_that_answers_something_else() -> None:
+    """A server that fails fast does not come out as a fast one."""
+
+    async def answer_wrongly() -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 500 \r\ncontent-length: 4\r\n\r\noops")
+
+        async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+            load = Load(server.sockets[0].getsockname()[1], request_of("/", b""), b"fine", connections=1)
+            await load.open()
+            try:
+                await load.run(1)
+            finally:
+                load.close()
+
+    with pytest.raises(WrongAnswerError, match="oops"):
+        asyncio.run(answer_wrongly())
