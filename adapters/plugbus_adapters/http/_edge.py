@@ -5,6 +5,7 @@ Owns what an app and the plugin ``http`` of its kernel share.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, final
 
@@ -25,6 +26,7 @@ from plugbus_adapters.http.settings import HttpSettings
 if TYPE_CHECKING:
     from plugbus_adapters.http._guard import Guard
     from plugbus_adapters.http._routes import Routed
+    from plugbus_adapters.http.service import Http
 
 __all__ = ("Edge",)
 
@@ -42,6 +44,7 @@ class Edge:
         layers: Middleware of plugins.
         fallback: Serves what no plugin does: the routes of the host.
         app: The app, if there is one.
+        documents: Serves the documents of the app, if it has some.
         attached: Whether the kernel runs.
         announced: Whether ``HttpSetup`` was emitted.
         templates: Of pages.
@@ -52,6 +55,7 @@ class Edge:
         self.layers = Layers(self.dispatch)
         self.fallback: App = self._nothing
         self.app: Any = None
+        self.documents: Callable[[Http], None] | None = None
         self.attached = self.announced = False
         self.templates = Templates()
 

@@ -64,7 +64,7 @@ class Served:
 
     def path_of(self, owner: Owner, path: str, *, absolute: bool = False) -> str:
         """Return a whole path."""
-        between = "" if absolute or owner.id == "host" else self._plugin_prefix.replace("{plugin}", owner.id)
+        between = "" if absolute or owner.id in {"host", "http"} else self._plugin_prefix.replace("{plugin}", owner.id)
         return join(self._prefix, between, path)
 
     def add(self, owner: Owner, mark: EndpointMark, target: Any) -> Entry:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, final
+from functools import partial
+from typing import Any, Literal, final
 
 from starlette.applications import Starlette
 from starlette.routing import Router
@@ -18,6 +19,7 @@ from plugbus_adapters.http._edge import Edge
 from plugbus_adapters.http._front import Front
 from plugbus_adapters.http._guard import Guard
 from plugbus_adapters.http._served import Served
+from plugbus_adapters.http.documents._serving import Documents
 from plugbus_adapters.http.events.plugin import EventsPlugin
 from plugbus_adapters.http.lifecycle import HttpShutdown, HttpStartup
 from plugbus_adapters.http.plugin import HttpPlugin
@@ -37,6 +39,9 @@ def create_app(
     plugin_prefix: str = "",
     envelope: bool = False,
     events: bool = True,
+    docs: bool | Literal["public"] = True,
+    title: str = "plugbus",
+    version: str = "1.0.0",
 ) -> Starlette:
     """Make a Starlette app of a kernel; its lifespan starts and stops the kernel.
 
@@ -48,6 +53,10 @@ def create_app(
         plugin_prefix: In front of the paths of plugins, such as ``/plugins/{plugin}``.
         envelope: Wrap results as ``{"success", "data", "error"}``.
         events: Serve the event API: publish, call, subscribe.
+        docs: Serve ``/openapi.json`` to whoever is known, or to everybody (``"public"``), and the page ``/docs``,
+            which shows it and works without any other server.
+        title: Of the app, in the documents.
+        version: Of the app, in the documents.
 
     Raises:
         ValueError: If the kernel has an app already.
@@ -73,6 +82,9 @@ def create_app(
     app = Starlette(lifespan=lifespan(kernel))
     app.router = _Routing(edge, lifespan=lifespan(kernel))
     edge.app = app
+    if docs:
+        documents = Documents(served, title=title, version=version)
+        edge.documents = partial(documents.serve, auth="public" if docs == "public" else "user")
     app.add_middleware(Front, settings=lambda: edge.settings)
     app.state.http_settings = lambda: edge.settings
     app.state.http_authenticated = lambda: edge.guard.knows_anybody

@@ -258,8 +258,9 @@ class EndpointTable:
             for other, served in self._entries
             if other.owner != found.owner or getattr(served, "owner", None) is owner_of
         ]
-        if problems := list(collisions([*others, found])):
-            raise WiringError(problems[-1:])
+        for other in others:
+            if problems := list(collisions([other, found])):
+                raise WiringError(problems)
         self._entries = [*self._entries, (found, entry)]
         self.version += 1
 

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from plugbus import (
     AsyncNextFn,
+    Clock,
     EventBus,
     KernelReady,
     Manifest,
@@ -20,6 +21,7 @@ from plugbus import (
     PluginBooting,
     PluginFailed,
     PluginReady,
+    Plugins,
     PluginUnloaded,
     Problem,
     Services,
@@ -35,6 +37,7 @@ from plugbus_adapters.http._guard import Guard
 from plugbus_adapters.http._served import Served
 from plugbus_adapters.http.context import HttpContext
 from plugbus_adapters.http.endpoints import Endpoint, EndpointMark, EndpointTable, collisions
+from plugbus_adapters.http.health import HealthEndpoints
 from plugbus_adapters.http.lifecycle import HttpSetup, HttpShutdown, HttpStartup, PreResponse
 from plugbus_adapters.http.security import Authenticator
 from plugbus_adapters.http.service import Http
@@ -50,6 +53,7 @@ class HttpPlugin(Plugin):
     Without an app it can be loaded too: endpoints are checked and listed then, and nobody serves them.
 
     Args:
+        owner: The plugin itself.
         bus: Where requests go, if there is no app.
         services: Where the authenticator of a plugin comes from.
         settings: The limits, tokens and origins; they change while it runs.
@@ -62,12 +66,15 @@ class HttpPlugin(Plugin):
         description="Serves plugins over HTTP.",
         publishes=["http.*"],
         subscribes=["kernel.ready", "plugin.*"],
-        permissions=[],
+        permissions=["kernel.manage"],
     )
     events = (HttpSetup, HttpStartup, HttpShutdown, PreResponse)
     Settings = HttpSettings
 
-    def __init__(self, bus: EventBus, services: Services, settings: HttpSettings, edge: Edge | None = None) -> None:
+    def __init__(
+        self, owner: Owner, bus: EventBus, services: Services, settings: HttpSettings, edge: Edge | None = None
+    ) -> None:
+        self._owner = owner
         self._bus, self._services = bus, services
         self._edge = edge or Edge(bus, Guard(), Served(bus))
         self._took_app: WeakSet[Owner] = WeakSet()
@@ -138,9 +145,13 @@ class HttpPlugin(Plugin):
         """Note that somebody has booted, or has not."""
         self._edge.served.booted(event.plugin)
 
-    async def on_boot(self) -> None:
+    async def on_boot(self, plugins: Plugins, clock: Clock) -> None:
         """Let the app serve, and tell the others."""
         self._edge.attached = True
+        own = self.http(self._owner)
+        HealthEndpoints(plugins, clock).serve(own)
+        if self._edge.documents is not None:
+            self._edge.documents(own)
         if not self._edge.announced:
             self._edge.announced = True
             await self._bus.aemit(HttpSetup(self.http, self._take_app))

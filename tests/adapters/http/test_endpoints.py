@@ -113,10 +113,10 @@ async def test_the_table_lists_what_is_served() -> None:
     kernel = Kernel([Products])
     async with client(kernel, events=False):
         table = await kernel.services.aget(EndpointTable)
-        assert {str(each): each.name for each in table} == {
+        assert {str(each): each.name for each in table if each.owner != "http"} == {
             "POST /products": "products.create",
             "GET /products/{id}": "products.read",
             "GET /mine": "products.mine",
             "DELETE /products/{id}": "products.delete",
         }
-        assert next(iter(table)).result is Product
+        assert next(each for each in table if each.name == "products.create").result is Product

@@ -174,7 +174,9 @@ async def test_a_reload_of_the_edge_itself_leaves_no_gap() -> None:
                 while not done:
                     assert (await http.get("/here")).raise_for_status().json() == "here"
                     await anyio.lowlevel.checkpoint()
-        assert [str(each) for each in await kernel.services.aget(EndpointTable)] == ["GET /here"]
+        table = await kernel.services.aget(EndpointTable)
+        assert [str(each) for each in table if each.owner != "http"] == ["GET /here"]
+        assert len({str(each) for each in table}) == len(table)
         assert (await http.get("/here")).json() == "here"
 
 
