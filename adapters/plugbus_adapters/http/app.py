@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 from starlette.applications import Starlette
 from starlette.routing import Router
 
-from plugbus import Kernel, KernelStartError, Problem
+from plugbus import Kernel, KernelStartError, PluginState, Problem
 from plugbus_adapters.http._authenticating import HostAuthenticator
 from plugbus_adapters.http._edge import Edge
 from plugbus_adapters.http._front import Front
@@ -129,7 +129,7 @@ def lifespan(*kernels: Kernel) -> Lifespan:
         kernels: The kernels.
 
     Example:
-        >>> from plugbus import Kernel, KernelStartError, Problem
+        >>> from plugbus import Kernel, KernelStartError, PluginState, Problem
         >>> from starlette.applications import Starlette
         >>> app = Starlette(lifespan=lifespan(Kernel()))
     """
@@ -148,10 +148,15 @@ def lifespan(*kernels: Kernel) -> Lifespan:
 
 
 def _check_served(kernel: Kernel) -> None:
-    """Stop the start where nothing would be served: every answer would be 503, and only the log would say why."""
-    record = kernel.plugins.get("http")
-    if record is not None and kernel.services.has(Edge) and not kernel.services.get(Edge).attached:
-        raise KernelStartError([Problem("plugin 'http'", f"is {record.state}: {record.reason}", "nothing is served")])
+    """Stop the start where what the app is for is not served: only the log would say why it answers 503 or 404."""
+    records = [kernel.plugins[id] for id in ("http", "events") if id in kernel.plugins]
+    problems = [
+        Problem(f"plugin {each.id!r}", f"is {each.state}: {each.reason}", "without it the app does not serve")
+        for each in records
+        if each.state in {PluginState.FAILED, PluginState.BLOCKED}
+    ]
+    if problems and kernel.services.has(Edge):
+        raise KernelStartError(problems)
 
 
 def mount(app: Any, kernel: Kernel, path: str, **options: Any) -> Starlette:
@@ -169,7 +174,7 @@ def mount(app: Any, kernel: Kernel, path: str, **options: Any) -> Starlette:
         The app that was mounted.
 
     Example:
-        >>> from plugbus import Kernel, KernelStartError, Problem
+        >>> from plugbus import Kernel, KernelStartError, PluginState, Problem
         >>> from starlette.applications import Starlette
         >>> host = Starlette()
         >>> shop = mount(host, Kernel(), "/shop")

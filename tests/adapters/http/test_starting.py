@@ -28,9 +28,17 @@ async def test_a_strict_kernel_is_served() -> None:
         assert set(states.values()) == {PluginState.READY}, states
 
 
-async def test_an_app_that_could_serve_nothing_does_not_start() -> None:
-    """The plugin http is what serves: without it every answer would be 503, and only the log would say why."""
-    app = create_app(Kernel([Shop], config={"plugins": {"http": {"max_body_bytes": "a lot"}}}))
-    with pytest.raises(KernelStartError, match=r"(?s)plugin 'http'.*max_body_bytes"):
+@pytest.mark.parametrize(("plugin", "setting"), [("http", "max_body_bytes"), ("events", "heartbeat_seconds")])
+async def test_an_app_that_could_not_serve_does_not_start(plugin: str, setting: str) -> None:
+    """Without what the adapter brings along the answers would be 503 or 404, and only the log would say why."""
+    app = create_app(Kernel([Shop], config={"plugins": {plugin: {setting: "a lot"}}}))
+    with pytest.raises(KernelStartError, match=rf"(?s)plugin '{plugin}'.*{setting}"):
         async with app.router.lifespan_context(app):
             pass
+
+
+async def test_an_operator_may_do_without_the_event_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken out of the allow list it is disabled, which is no failure."""
+    monkeypatch.setenv("PLUGBUS_ENABLED", "-events")
+    async with client(Kernel([Shop])) as http:
+        assert ((await http.get("/events")).status_code, (await http.get("/price")).json()) == (404, 3)

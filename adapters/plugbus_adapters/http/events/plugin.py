@@ -20,6 +20,7 @@ from plugbus import (
     EventLog,
     Health,
     KernelStopping,
+    Manifest,
     MemoryEventLog,
     NotFound,
     Plugin,
@@ -60,7 +61,7 @@ class EventsSettings(BaseModel):
 
 
 @final
-class EventsPlugin(Plugin, id="events", version="1.0.0"):
+class EventsPlugin(Plugin):
     """Serves the events of a kernel; :func:`create_app` brings it along.
 
     A log that the host has attached to the bus, or provides as ``EventLog``, is used; else it keeps one of its own.
@@ -73,6 +74,14 @@ class EventsPlugin(Plugin, id="events", version="1.0.0"):
         event_log: The log that the host provides.
     """
 
+    manifest = Manifest(
+        id="events",
+        version="1.0.0",
+        description="Serves events over HTTP: publish, call, subscribe.",
+        publishes=["**"],
+        subscribes=["**"],
+        permissions=[],
+    )
     Settings = EventsSettings
 
     def __init__(
