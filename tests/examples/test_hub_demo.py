@@ -18,7 +18,7 @@ SCRIPT = Path(demo.__file__)
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]):
     def call(*arguments: object) -> tuple[int, str, str]:
-        code = demo.main([str(each) for each in arguments])
+        code = demo.main([*map(str, arguments), "--no-http"])
         return code, *capsys.readouterr()
 
     return call
@@ -191,16 +191,19 @@ def script(*arguments: object, **options: object) -> subprocess.CompletedProcess
 
 
 def test_the_script_runs_from_anywhere(tmp_path: Path) -> None:
-    """Its paths are its own, whatever the working directory; its log stays quiet unless asked for."""
+    """Its paths are its own, whatever the working directory; its log stays quiet unless asked for; it serves, too."""
     done = script("--input", demo.SAMPLE, cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
+    assert line_of(done.stdout, "over HTTP").endswith("/webhooks/github: 23 x 202, 1 x 403, 2 x 422")
+    assert "sent again is answered as before (202), a forged one refused (401)" in done.stdout
+    assert "23 events read live from /events/stream, each accepted delivery once" in done.stdout
     assert done.stdout.rstrip().endswith("accounted   every delivery")
 
 
 def test_the_log_is_shown_on_request(tmp_path: Path) -> None:
     """On standard error, so that the report can be kept apart."""
-    done = script("--input", demo.SAMPLE, "--verbose")
+    done = script("--input", demo.SAMPLE, "--verbose", "--no-http")
 
     assert done.returncode == 0
     assert "event refused" in done.stderr
@@ -209,7 +212,7 @@ def test_the_log_is_shown_on_request(tmp_path: Path) -> None:
 
 def test_a_quiet_run_does_not_quieten_the_next(run) -> None:
     """In one process, as in a test or a notebook."""
-    quiet, shown = run("--input", demo.SAMPLE), run("--input", demo.SAMPLE, "--verbose")
+    quiet, shown = run("--input", demo.SAMPLE), run("--input", demo.SAMPLE, "--verbose", "--no-http")
 
     assert quiet[2] == ""
     assert "correlation_id=sample.jsonl:15" in shown[2]

@@ -20,6 +20,7 @@ from hub_host.delivering import deliver_all
 from hub_host.ending import InterruptedRunError, until_signal
 from hub_host.ledger import Ledger
 from hub_host.making import make_kernel
+from hub_host.online import Online, over_http
 from hub_host.progress import progress_for
 from hub_host.reading import InputError, check_inputs, total_bytes
 from hub_host.report import ask, differences, plugin_table, summary
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = Log(verbose=options.verbose)
     try:
         check_inputs(paths)
-        return anyio.run(_run, paths, options.seed, log)
+        return anyio.run(_run, paths, options, log)
     except InputError as error:
         print(f"demo: cannot read the input\n{error}", file=sys.stderr)
         return 2
@@ -77,6 +78,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "deliveries in ../shared/data if they are there)",
     )
     parser.add_argument("--seed", type=int, default=1, help="chooses when the fake chat fails and hangs (default: 1)")
+    parser.add_argument("--no-http", action="store_true", help="leave out the part that starts a server")
     parser.add_argument("--verbose", action="store_true", help="show the log of the hub and its plugins on stderr")
     return parser.parse_args(arguments)
 
@@ -107,9 +109,9 @@ class Log:
         return facts
 
 
-async def _run(paths: Sequence[Path], seed: int, log: Log) -> int:
+async def _run(paths: Sequence[Path], options: argparse.Namespace, log: Log) -> int:
     ledger, tell = Ledger(), Complaints()
-    async with make_kernel(seed) as kernel:
+    async with make_kernel(options.seed) as kernel:
         print(*plugin_table(kernel.plugins.values()), sep="\n")
         print(f"\none chain, explained: {kernel.bus.explain('github.issues.opened')}\n")
         async with until_signal(kernel):
@@ -117,10 +119,14 @@ async def _run(paths: Sequence[Path], seed: int, log: Log) -> int:
                 unreadable = await deliver_all(kernel.bus, paths, ledger, progress, tell)
         answers = await ask(kernel.bus)
         print(*tell.rest(), "\nwhile it runs", *[line async for line in at_run_time(kernel)], sep="\n")
-    print(f"log         {log.line}", "", *summary(ledger, answers), sep="\n")
+    print(f"log         {log.line}")
+    files = [path for path in paths if path.is_file()]  # a pipe cannot be read twice
+    quiet = options.no_http or unreadable or not files
+    online = Online(skipped=True) if quiet else await over_http(files, verbose=options.verbose)
+    print(*online.lines(), "", *summary(ledger, answers), sep="\n")
     if unreadable:
         raise InputError("\n".join(unreadable))
-    return 0 if ledger.balanced and not differences(ledger, answers) else 1
+    return 0 if ledger.balanced and not differences(ledger, answers) and online.accounted else 1
 
 
 class Complaints:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 
 import uvicorn
 from hub_host.making import make_kernel
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="the port; 0 takes any that is free (default: 8000)")
     parser.add_argument("--fd", type=int, help="a socket that is open already, instead")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has stopped, in order
     config = server_config(make_app(), host=options.host, port=options.port, fd=options.fd, log_level="warning")
     asyncio.run(uvicorn.Server(config).serve())
 
