@@ -126,14 +126,20 @@ def run_kernel(
     *,
     given: Settings = None,
     backend: Annotated[Backend, typer.Option(help="The event loop.")] = Backend.ASYNCIO,
+    http: Annotated[
+        str | None, typer.Option("--http", metavar="HOST:PORT", help="Serve it over HTTP there; needs plugbus[http].")
+    ] = None,
     dev: Annotated[
-        bool, typer.Option("--dev", help="Check what subscribers do and name culprits (plugbus.toml only).")
+        bool,
+        typer.Option(
+            "--dev", help="Check what subscribers do and name culprits (plugbus.toml only); with --http, make a token."
+        ),
     ] = False,
 ) -> None:
     """Run a kernel until SIGTERM or Ctrl-C, then drain it and end with exit code 0."""
     from plugbus_adapters.cli._commands import serve
 
-    serve(context.obj.target_or(target), backend.value, given, dev=dev)
+    serve(context.obj.target_or(target), backend.value, given, http=http, dev=dev)
 
 
 @app.command(

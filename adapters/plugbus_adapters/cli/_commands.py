@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
-from plugbus import Kernel, KernelReady, KernelStartError, KernelStopping, PluginState, UnknownEventError
+from plugbus import Kernel, KernelReady, KernelStartError, KernelStopping, PlugbusError, PluginState, UnknownEventError
 from plugbus_adapters.cli._console import note, print_lines, print_table, stdout_for_data
 from plugbus_adapters.cli._errors import PROBLEMS, USAGE, CommandError
 from plugbus_adapters.cli._extending import know_commands_hook
@@ -25,12 +26,20 @@ __all__ = ("booted", "check_kernel", "counted", "explain_event", "list_plugins",
 
 _NOT_WELL = frozenset({PluginState.FAILED, PluginState.BLOCKED})
 _MANY = 30
+_INSTALL_HTTP = "pip install 'plugbus[http]'"
 
 
 def serve(
-    target: str | None, backend: Literal["asyncio", "trio"], given: Sequence[str] | None = None, *, dev: bool
+    target: str | None,
+    backend: Literal["asyncio", "trio"],
+    given: Sequence[str] | None = None,
+    *,
+    http: str | None = None,
+    dev: bool,
 ) -> None:
     """Run a kernel for the life of the process."""
+    if http is not None and backend != "asyncio":
+        raise CommandError(f"--http and --backend {backend}: the server knows asyncio alone", "leave --backend out")
     kernel = load_kernel(target, given, dev=dev)
     know_commands_hook(kernel)
 
@@ -45,7 +54,10 @@ def serve(
     kernel.bus.observe(KernelReady, ready)
     kernel.bus.observe(KernelStopping, stopping)
     try:
-        kernel.run(backend=backend)
+        if http is None:
+            kernel.run(backend=backend)
+        else:
+            _run_http(kernel, http, dev=dev)
     except KernelStartError as error:
         raise not_started(error) from error
     except LookupError as error:
@@ -53,6 +65,28 @@ def serve(
             raise
         raise CommandError(f"the event loop {backend} is not installed", f"pip install {backend}") from error
     note("stopped")
+
+
+def _run_http(kernel: Kernel, address: str, *, dev: bool) -> None:
+    """Run a kernel behind HTTP, by whoever the entry point names: this adapter does without that one."""
+    try:
+        [point] = entry_points(group="plugbus.runners", name="http")
+        run: Callable[..., None] = point.load()
+    except ValueError:
+        raise CommandError("--http needs the HTTP adapter, which is not installed", _INSTALL_HTTP) from None
+    except ModuleNotFoundError as error:
+        raise CommandError(f"--http needs {error.name}, which is not installed", _INSTALL_HTTP) from error
+    try:
+        run(kernel, address, note, dev=dev)
+    except KernelStartError:
+        raise
+    except PlugbusError as error:
+        message, _, hint = str(error).partition("\nHint: ")
+        raise CommandError(message, hint, PROBLEMS) from error
+    except ValueError as error:
+        raise CommandError(str(error), "plugbus run --http 127.0.0.1:8000") from error
+    except OSError as error:
+        raise CommandError(str(error), "give another port, or 0 for any that is free", PROBLEMS) from error
 
 
 def _not_well(plan: KernelPlan) -> Iterator[str]:
