@@ -51,8 +51,9 @@ def acting_as(
     """Say who acts in a block: what is emitted there, and all that comes of it, knows.
 
     Edges use it around what they received; it holds for threads and tasks that the block starts.
-    An async generator may not ``yield`` inside the block, because whoever iterates it would act as *principal*: the
-    first to emit there, or to ask, gets a ``ContextLeakError``. One made a context manager by ``contextlib`` may.
+    An async generator that is iterated by ``async for`` may not ``yield`` inside the block, because its consumer would
+    act as *principal*: the first to emit there, or to ask, gets a ``ContextLeakError``. Fixtures, dependencies and
+    what ``contextlib`` makes a context manager of may.
 
     Args:
         principal: Who acts; None for nobody.
@@ -61,7 +62,7 @@ def acting_as(
         cause: Id of the message that this came of, as it was received.
 
     Raises:
-        ContextLeakError: If an async generator that has yielded says who acts here.
+        ContextLeakError: If an async generator that has yielded to an ``async for`` says who acts here.
 
     Example:
         >>> from plugbus import Principal, carried

@@ -656,6 +656,49 @@ async def test_a_context_manager_made_of_a_generator_says_who_acts_in_its_block(
     assert carried() is None
 
 
+@pytest.fixture
+async def as_ann() -> AsyncIterator[None]:
+    """Say who acts in a test, as anybody's fixture would."""
+    with acting_as(ANN):
+        yield
+
+
+@pytest.mark.anyio
+async def test_a_fixture_says_who_acts_in_a_test(as_ann: None, bus: EventBus) -> None:
+    """What takes the step to the ``yield`` by hand wants what is in force there: so fixtures and injectors do it."""
+    acted: list[Principal | None] = []
+    bus.observe(Ping, lambda ping: acted.append(running().principal), run_in="caller")
+
+    await bus.aemit(Ping())
+
+    assert acted == [ANN]
+
+
+@pytest.mark.anyio
+async def test_a_wrapped_generator_can_be_made_a_context_manager(bus: EventBus) -> None:
+    """A decorator that passes on what a generator yields changes nothing for it."""
+
+    def traced(generator: Callable[[], AsyncIterator[None]]) -> Callable[[], AsyncIterator[None]]:
+        async def wrapper() -> AsyncIterator[None]:
+            async for item in generator():
+                yield item
+
+        return wrapper
+
+    @contextlib.asynccontextmanager
+    @traced
+    async def as_ann() -> AsyncIterator[None]:
+        with acting_as(ANN):
+            yield
+
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(as_ann())
+        assert (facts := carried()) is not None
+        assert facts.principal == ANN
+        await bus.aemit(Ping())
+    assert carried() is None
+
+
 # ------------------------------------------------------------------------------------------- failures
 
 
