@@ -432,3 +432,36 @@ async def test_what_a_circle_has_over_the_bound_is_bounded_too() -> None:
 
     assert 2 < max(most) <= 2 + 3
     assert set(refused) == {BackgroundFullError}
+
+
+async def test_what_waits_for_what_is_found_out_at_once_among_many_queues() -> None:
+    """Whether a wait would close a circle is asked under the lock of all: it looks at queues, and not at each path."""
+    hops = [type(Job)(f"Hop{number}", (Job,), {}, name=f"overflow.hop{number}") for number in range(12)]
+    bus, gate, entered, delivered = EventBus(), anyio.Event(), anyio.Event(), []
+    running = 0
+
+    def forwards(number: int) -> Any:
+        async def forward(job: Job) -> None:
+            nonlocal running
+            if job.number == 0:
+                running += 1
+                entered.set() if running == len(hops) * 8 else None
+                await gate.wait()
+                where = (number * 7 + int(job.lane) * 5) % len(hops)
+                await bus.aemit(hops[where](lane=f"{number}/{job.lane}", number=1))
+            delivered.append(job)
+
+        return forward
+
+    with anyio.fail_after(SECONDS):
+        async with bus.background(drain_seconds=1000):
+            for number, hop in enumerate(hops):
+                bus.observe(hop, forwards(number), background=True, max_queue=1, concurrency=8)
+                for lane in range(8):
+                    await bus.aemit(hop(lane=str(lane)))
+            await entered.wait()
+            for hop in hops:
+                await bus.aemit(hop(lane="full", number=1))
+            gate.set()
+
+    assert len(delivered) == len(hops) * (8 + 8 + 1)

@@ -73,7 +73,7 @@ def _closes_circle(queue: Queue) -> bool:
     if item is None:
         return False
     item.blocked_on.append(queue)
-    moves = _can_move(queue, set())
+    moves = _can_move(queue)
     item.blocked_on.remove(queue)
     return not moves
 
@@ -84,16 +84,18 @@ def _delivery() -> Item | None:
     return item if item is not None and item in item.queue.running else None
 
 
-def _can_move(queue: Queue, seen: set[Queue]) -> bool:
+def _can_move(queue: Queue) -> bool:
     """Tell whether room may come about in a queue, by what runs or may begin, without the room that is waited for."""
-    if queue in seen:
-        return False
-    if queue.can_begin or queue.will_resume:
-        return True
-    seen.add(queue)
-    moves = any(all(_can_move(other, seen) for other in item.blocked_on) for item in queue.under_way)
-    seen.discard(queue)
-    return moves
+    known, to_see = {queue}, [queue]
+    while to_see:
+        waited_for = {other for item in to_see.pop().under_way for other in item.blocked_on}
+        to_see += waited_for - known
+        known |= waited_for
+    moving = {other for other in known if other.can_begin or other.will_resume}
+    # Each round looks at each queue once: to follow every path from one to the next would take for ever.
+    while more := {q for q in known - moving if any(moving.issuperset(item.blocked_on) for item in q.under_way)}:
+        moving |= more
+    return queue in moving
 
 
 def _offer(runner: Runner, item: Item, *, blocking: bool) -> Lost | Literal["wait"] | None:
