@@ -374,6 +374,16 @@ async def test_the_whole_is_validated_before_anybody_is_told() -> None:
         assert kernel.plugins["shop"].instance.told == []
 
 
+@pytest.mark.parametrize("changes", [["max_items"], "max_items", None])
+async def test_changes_are_a_mapping(changes: Any) -> None:
+    """What cannot be read as keys and values is refused as settings are, and says what was wanted."""
+    async with Kernel(plugins=[Shop]) as kernel:
+        error = await refused(kernel, changes, SettingsError)
+
+        assert [(problem.where, problem.hint) for problem in error.problems] == [("changes", "in configure()")]
+        assert "a mapping of keys to values is wanted" in str(error)
+
+
 async def test_a_change_that_a_stronger_source_would_hide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLUGBUS_SHOP__MAIL__PORT", "26")
     async with Kernel(plugins=[Shop], config={"plugins": {"shop": {"max_items": 1}}}) as kernel:

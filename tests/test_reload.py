@@ -497,6 +497,23 @@ async def test_a_new_version_that_does_not_fit_is_refused(
         assert str(kernel.plugins["shop"]) == "shop 1.1: ready"
 
 
+@pytest.mark.parametrize("form", ["folder", "file"])
+@pytest.mark.may_block("the test writes small files")
+async def test_a_plugin_whose_code_was_taken_away_is_not_reloaded(form: str, tmp_path: Path) -> None:
+    """The error says that it is gone, and from where; what ran before runs on."""
+    code = tmp_path / "shop.py" if form == "file" else tmp_path / "shop"
+    file = code if form == "file" else code / "__init__.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text(1))
+    async with Kernel(plugin_dirs=[tmp_path], enabled=["shop"]) as kernel:
+        file.unlink()
+        with pytest.raises(ReloadError, match="no code of it is left in ") as caught:
+            await kernel.reload("shop")
+
+        assert str(code) in caught.value.reason
+        assert await kernel.bus.acall(Ask()) == 1
+
+
 @pytest.mark.may_block("the test writes small files")
 async def test_a_renamed_class_takes_over_its_wire_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name goes to the new one's type; when the new one fails, it stays where it was."""

@@ -71,9 +71,11 @@ class FolderPlugin:
             The plugin, the manifest in its folder, and what takes its modules out of ``sys.modules`` again.
 
         Raises:
-            PluginLoadError: If importing it fails.
+            PluginLoadError: If importing it fails, or its code has been taken away.
             ManifestError: If its manifest cannot be used.
         """
+        if not _has_code(self.path):
+            raise PluginLoadError(self.id, f"no code of it is left in {str(self.path)!r}", "put it back, or unload it.")
         written = Manifest.beside(self.path) if self.path.is_dir() else None
         if written is not None and written.key != plugin_key(self.id):
             raise ManifestError(self.id, (f"id: {written.id!r} is not the name of its folder, {self.path.name!r}",))
@@ -130,7 +132,7 @@ def _has_code(path: Path) -> bool:
         return True
     if path.is_dir():
         return (path / "__init__.py").is_file() or (path / "plugin.py").is_file()
-    return path.suffix == ".py"
+    return path.suffix == ".py" and path.exists()
 
 
 def _reserve(plugin: FolderPlugin) -> ModuleType:

@@ -80,6 +80,11 @@ async def reconfigure(
     model, old = unit.settings_model, unit.settings
     if model is None or old is None:
         raise PluginError(unit.id, "it has no settings; a plugin with a class Settings, or ctx.settings(Model), has")
+    if not isinstance(changes, Mapping):
+        what = (
+            f"a mapping of keys to values is wanted, such as {{'max_items': 9}}, and not {type(changes).__qualname__!r}"
+        )
+        raise SettingsError(unit.id, [Problem("changes", what, "in configure()")])
     names = field_names(model)
     named = {names.get(key, key): value for key, value in changes.items()}
     earlier = await kept(unit, seconds)
