@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ("Served", "served", "status", "until", "until_closed")
+__all__ = ("WHOLE", "Served", "served", "status", "until", "until_closed")
 
 # The parent opens the socket, so that there is no port to guess and nothing to wait for.
 SERVE = """
@@ -22,6 +22,13 @@ from plugbus_adapters.http._protocol import uvicorn_options
 config = uvicorn.Config(app, fd=int(sys.argv[1]), log_level="info", **uvicorn_options(lambda: settings))
 asyncio.run(uvicorn.Server(config).serve())
 """
+WHOLE = """
+import asyncio, sys, uvicorn
+{app}
+from plugbus_adapters.http import server_config
+asyncio.run(uvicorn.Server(server_config(app, fd=int(sys.argv[1]), log_level="info")).serve())
+"""
+"""Serves an app of ``create_app`` as a user would."""
 
 
 @dataclass
@@ -78,13 +85,13 @@ def status(answer: bytes) -> int:
 
 
 @contextmanager
-def served(app: str, folder: Path) -> Iterator[Served]:
-    """Serve an app: Python source that leaves ``app`` and ``settings``."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=200)
+def served(app: str, folder: Path, script: str = SERVE, host: str = "127.0.0.1") -> Iterator[Served]:
+    """Serve an app: Python source that leaves ``app``, and ``settings`` unless it is a whole one."""
+    listening = socket.create_server((host, 0), backlog=200)
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE.format(app=app), str(listening.fileno())],
+            [sys.executable, "-c", script.format(app=app), str(listening.fileno())],
             pass_fds=[listening.fileno()], stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
     try:
