@@ -40,13 +40,19 @@ def server_config(
         fd: Number of a socket that is open already, to listen on instead.
         **options: Further ones of ``uvicorn.Config``.
 
+    Raises:
+        TypeError: If the app is another one: into that a kernel is mounted, and its server is the host's business.
+
     Example:
         >>> from plugbus import Kernel
         >>> from plugbus_adapters.http import create_app
         >>> config = server_config(create_app(Kernel()), port=0)  # asyncio.run(uvicorn.Server(config).serve())
     """
+    settings = getattr(getattr(app, "state", None), "http_settings", None)
+    if settings is None:
+        raise TypeError(f"server_config({type(app).__name__}(...)): give what create_app() returned")
     looked_at = _LookedAt(app, host, uds, fd)
-    limits = uvicorn_options(app.state.http_settings)
+    limits = uvicorn_options(settings)
     return uvicorn.Config(looked_at, host=host, port=port, uds=uds, fd=fd, **{**limits, **options})
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from starlette.applications import Starlette
 
-from plugbus_adapters.http import HttpSettings
+from plugbus_adapters.http import HttpSettings, server_config
 from plugbus_adapters.http._bind import OpenBindError, is_loopback, refuse_open_bind
 from plugbus_adapters.http._origins import origin_allowed, parsed_origin
 from plugbus_adapters.http._tokens import hash_of
@@ -187,3 +188,9 @@ def test_an_inherited_unix_socket_is_no_way_in_from_outside(tmp_path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         refuse_open_bind("0.0.0.0", authenticated=False, fd=listening.fileno())
+
+
+def test_a_server_is_configured_for_an_app_of_ours() -> None:
+    """Another one has neither limits nor somebody to ask."""
+    with pytest.raises(TypeError, match=r"what create_app\(\) returned"):
+        server_config(Starlette())
