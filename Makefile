@@ -64,7 +64,8 @@ npm: $(NPM_READY) ## what the tests run of npm's; needs a package index
 
 proof: $(NPM_READY) ## HTTP against software that was not written here; needs chromium and chromium-driver
 	CI=true $(BIN)/python -m pytest -n $(WORKERS) tests/adapters/http/test_browser.py \
-		tests/adapters/http/test_interoperability.py tests/adapters/http/documents $(ARGS)
+		tests/adapters/http/test_interoperability.py tests/adapters/http/test_schemathesis.py \
+		tests/adapters/http/documents $(ARGS)
 
 .PHONY: test-all
 test-all: $(READY) ## the tests on every installed Python from 3.11 up, and with our lower bounds

@@ -29,7 +29,10 @@ def merged(document: dict[str, Any], owner: str, prefix: str, other: dict[str, A
     for path, operations in other.get("paths", {}).items():
         known = document["paths"].setdefault(join(prefix, path), {})
         for method, operation in operations.items():
-            known.setdefault(method, _renaming(operation, renamed))
+            found = _renaming(operation, renamed)
+            # What our edge refuses by itself, such as a caller who is not known, the other document cannot know.
+            found.setdefault("responses", {}).setdefault("default", {"$ref": "#/components/responses/Problem"})
+            known.setdefault(method, found)
 
 
 def _renaming(value: Any, renamed: dict[str, str]) -> Any:

@@ -90,7 +90,8 @@ def openapi_document(
     }
     names: set[str] = set()
     for number, each in enumerate(served):
-        operation = _operation(each, {key.part: schema for key, schema in schemas.items() if key.endpoint == number})
+        own = {key.part: schema for key, schema in schemas.items() if key.endpoint == number}
+        operation = _operation(each, own, components)
         operation["operationId"] = _unique(each.name, names)
         path = document["paths"].setdefault(each.path.replace(":path}", "}"), {})
         path[each.method.lower()] = operation
@@ -137,7 +138,9 @@ def _schemas(endpoints: list[Endpoint]) -> tuple[dict[_Key, dict[str, Any]], dic
 # Operations
 
 
-def _operation(endpoint: Endpoint, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _operation(
+    endpoint: Endpoint, schemas: dict[str, dict[str, Any]], components: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     access = Access.of(endpoint.auth)
     operation: dict[str, Any] = {"tags": list(endpoint.tags or (endpoint.owner,))}
     if endpoint.summary:
@@ -147,7 +150,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, dict[str, Any]]) -> dict[s
     parameters = [_parameter(each, schemas) for each in endpoint.parameters if each.source not in {"form", "body"}]
     if parameters:
         operation["parameters"] = parameters
-    if (body := _body(endpoint, schemas)) is not None:
+    if (body := _body(endpoint, schemas, components)) is not None:
         operation["requestBody"] = body
     operation["responses"] = _responses(endpoint, schemas.get("result", {}))
     operation["security"] = [] if access.public else [{"bearer": list(access.scopes)}]
@@ -157,41 +160,48 @@ def _operation(endpoint: Endpoint, schemas: dict[str, dict[str, Any]]) -> dict[s
 def _parameter(each: EndpointParameter, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
     required = each.required or each.source == "path"
     told = {"name": each.alias, "in": each.source, "required": required}
-    return {**told, "schema": schemas.get(f"parameter {each.name}", {})}
+    return {**told, "schema": _as_text(schemas.get(f"parameter {each.name}", {}))}
 
 
-def _body(endpoint: Endpoint, schemas: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+def _as_text(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave null out of the schema of a parameter, which is absent then: no text means null."""
+    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    if len(choices) == len(schema.get("anyOf", ())):
+        return schema
+    rest = {key: each for key, each in schema.items() if key != "anyOf" and not (key == "default" and each is None)}
+    return {**rest, **choices[0]} if len(choices) == 1 else {**rest, "anyOf": choices}
+
+
+def _body(
+    endpoint: Endpoint, schemas: dict[str, dict[str, Any]], components: dict[str, dict[str, Any]]
+) -> dict[str, Any] | None:
     if endpoint.body_is == "form":
         fields = [each for each in endpoint.parameters if each.source == "form"]
         properties = {each.alias: schemas.get(f"parameter {each.name}", {}) for each in fields}
         needed = [each.alias for each in fields if each.required]
-        schema = {"type": "object", "properties": properties, **({"required": needed} if needed else {})}
-        return {"required": bool(needed), "content": {"multipart/form-data": {"schema": schema}}}
+        form = {"type": "object", "properties": properties, **({"required": needed} if needed else {})}
+        return {"required": bool(needed), "content": {"multipart/form-data": {"schema": form}}}
     if endpoint.body is None:
         return None
     if endpoint.body_is == "bytes":
-        return {"required": endpoint.body_required, "content": {"*/*": {}}}
-    schema = schemas.get("body", {})
+        return {"content": {"*/*": {}}}  # an empty body is one, too
+    schema: dict[str, Any] = schemas.get("body", {})
     if endpoint.request is endpoint.body and endpoint.parameters:
-        schema = _without(endpoint)
+        schema = _without(endpoint, components.get(str(schema.get("$ref")).removeprefix(_SCHEMAS), schema))
     return {"required": endpoint.body_required, "content": {"application/json": {"schema": schema}}}
 
 
-def _without(endpoint: Endpoint) -> dict[str, Any]:
-    """Return what of a request is left for the body: the fields that nothing else fills."""
+def _without(endpoint: Endpoint, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what of the schema of a request is left for the body: the fields that nothing else fills."""
     assert endpoint.request is not None
     assert issubclass(endpoint.request, BaseModel)
     elsewhere = {each.name for each in endpoint.parameters}
     fields = endpoint.request.model_fields
     gone = {described.alias or name for name, described in fields.items() if name in elsewhere}
-    schema = TypeAdapter[Any](endpoint.request).json_schema(ref_template=_SCHEMAS + "{model}")
-    schema.pop("$defs", None)  # they stand among the components already
-    schema["properties"] = {name: each for name, each in schema.get("properties", {}).items() if name not in gone}
-    schema["required"] = [name for name in schema.get("required", ()) if name not in gone]
-    if not schema["required"]:
-        del schema["required"]
-    schema.pop("title", None)
-    return schema
+    left = {key: each for key, each in schema.items() if key not in {"title", "required"}}
+    left["properties"] = {name: each for name, each in schema.get("properties", {}).items() if name not in gone}
+    required = [name for name in schema.get("required", ()) if name not in gone]
+    return {**left, **({"required": required} if required else {})}
 
 
 def _answer(description: str, media: str | None, schema: dict[str, Any]) -> dict[str, Any]:
@@ -203,7 +213,7 @@ def _responses(endpoint: Endpoint, schema: dict[str, Any]) -> dict[str, Any]:
         properties = {"success": {"type": "boolean"}, "data": schema, "error": {"type": "null"}}
         schema = {"type": "object", "required": ["success", "data", "error"], "properties": properties}
     described = HTTPStatus(endpoint.status).phrase
-    if endpoint.status in {204, 205, 304}:
+    if endpoint.status in {204, 205} or endpoint.status >= 300:  # noqa: PLR2004 - RFC 9110, section 15.4
         good = _answer(described, None, {})
     else:
         known = schema or endpoint.envelope

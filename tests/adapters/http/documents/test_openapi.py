@@ -11,6 +11,7 @@ import pytest
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from tests.adapters.http.everything import Everything
 
 from plugbus import Conflict, Kernel, Plugin, Principal, Request, answers
 from plugbus_adapters.http import Form, Header, Http, Upload, endpoint, mount
@@ -116,6 +117,22 @@ async def test_an_operation_says_all_that_is_known_of_its_endpoint() -> None:
     form = paths["/files"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert (set(form["properties"]), form["required"]) == ({"title", "upload"}, ["title", "upload"])
     assert "/files/{name}" in paths
+
+
+async def test_every_kind_of_endpoint_is_told() -> None:
+    """References lead somewhere, where a type reads otherwise than it is told, too; no text is null; 303 is empty."""
+    async with client(Kernel([Everything]), as_=ANN) as http:
+        found = await document(http)
+
+    paths = found["paths"]
+    assert references(found) <= {*found["components"]["schemas"], *found["components"]["responses"]}
+    body = paths["/orders/{id}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["lines"]["items"] == {"$ref": "#/components/schemas/Line-Input"}
+    since = next(each for each in paths["/query"]["get"]["parameters"] if each["name"] == "since")
+    assert (since["required"], since["schema"]) == (False, {"type": "string", "format": "date"})
+    assert "content" not in paths["/elsewhere"]["get"]["responses"]["303"]
+    assert "required" not in paths["/raw"]["post"]["requestBody"]
+    assert "default" in paths["/router/{number}"]["get"]["responses"]
 
 
 async def test_the_document_follows_who_comes_and_goes() -> None:
