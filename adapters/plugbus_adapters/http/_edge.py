@@ -48,6 +48,7 @@ class Edge:
         attached: Whether the kernel runs.
         announced: Whether ``HttpSetup`` was emitted.
         templates: Of pages.
+        endless: Ends the answers that have no end of their own, when the server is to stop.
     """
 
     def __init__(self, bus: EventBus, guard: Guard, served: Served) -> None:
@@ -58,6 +59,7 @@ class Edge:
         self.documents: Callable[[Http], None] | None = None
         self.attached = self.announced = False
         self.templates = Templates()
+        self.endless: list[Callable[[], None]] = []
 
     @property
     def settings(self) -> HttpSettings:
@@ -77,6 +79,11 @@ class Edge:
         self.served.limits.apply(settings)
         self.templates = Templates(settings.template_folders)
         self.guard.configured = tuple(known)
+
+    def stop(self) -> None:
+        """End the answers that have no end, so that a server that waits for answers can stop."""
+        for end in tuple(self.endless):
+            end()
 
     async def dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, within all layers."""

@@ -27,6 +27,7 @@ class _BoundedProtocol(H11Protocol):
     """A connection whose client has to go on; made with the settings that are in force by then."""
 
     settings: Callable[[], HttpSettings]
+    stopping: Callable[[], None]
 
     def __init__(self, config: Config, *args: Any, **options: Any) -> None:
         found = type(self).settings()
@@ -58,6 +59,11 @@ class _BoundedProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._stop_head()
         super().handle_websocket_upgrade(event)
+
+    def shutdown(self) -> None:
+        # The server waits for answers that are under way, and those that have no end are to find one.
+        type(self).stopping()
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head()
@@ -128,18 +134,25 @@ class _BoundedProtocol(H11Protocol):
         self.transport.abort()
 
 
-def uvicorn_options(settings: Callable[[], HttpSettings]) -> dict[str, Any]:
+def uvicorn_options(
+    settings: Callable[[], HttpSettings], stopping: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Return the options by which ``uvicorn.Config`` keeps the limits of the settings.
 
     Args:
         settings: Returns the settings in force; it is asked with each connection.
+        stopping: Called when the server begins to stop, once for each connection that is open by then.
 
     Example:
         >>> sorted(uvicorn_options(HttpSettings))
         ['http', 'proxy_headers', 'server_header', 'ws_per_message_deflate']
     """
     return {
-        "http": type("BoundedProtocol", (_BoundedProtocol,), {"settings": staticmethod(settings)}),
+        "http": type(
+            "BoundedProtocol",
+            (_BoundedProtocol,),
+            {"settings": staticmethod(settings), "stopping": staticmethod(stopping)},
+        ),
         "ws_per_message_deflate": False,  # a small message may decompress to a large one
         "proxy_headers": False,  # uvicorn believes any local process; whom to believe, the settings say
         "server_header": False,

@@ -87,6 +87,7 @@ def create_app(
         edge.documents = partial(documents.serve, auth="public" if docs == "public" else "user")
     app.add_middleware(Front, settings=lambda: edge.settings)
     app.state.http_settings = lambda: edge.settings
+    app.state.http_stopping = edge.stop
     app.state.http_authenticated = lambda: edge.guard.knows_anybody
     return app
 
@@ -189,4 +190,19 @@ def mount(app: Any, kernel: Kernel, path: str, **options: Any) -> Starlette:
 
     app.router.lifespan_context = both
     app.mount(path, mounted)
+    _tell_server(app, mounted)
     return mounted
+
+
+def _tell_server(host: Any, mounted: Starlette) -> None:
+    """Let ``server_config`` take the host: the limits of the first kernel, and what it asks of all of them."""
+    state = host.state
+    state.http_mounted = every = (*getattr(state, "http_mounted", ()), mounted)
+    state.http_settings = every[0].state.http_settings
+    state.http_authenticated = lambda: all(each.state.http_authenticated() for each in every)
+
+    def stop() -> None:
+        for each in every:
+            each.state.http_stopping()
+
+    state.http_stopping = stop

@@ -33,7 +33,7 @@ def server_config(
     listens: the start fails then, with :class:`OpenBindError` in its log.
 
     Args:
-        app: The app.
+        app: The app; or a host into which kernels are mounted, which gets the limits of the first one.
         host: Where to listen; an address or a name.
         port: The port; 0 takes any that is free.
         uds: Path of a Unix socket to listen on instead.
@@ -41,18 +41,19 @@ def server_config(
         **options: Further ones of ``uvicorn.Config``.
 
     Raises:
-        TypeError: If the app is another one: into that a kernel is mounted, and its server is the host's business.
+        TypeError: If the app is another one, into which no kernel is mounted.
 
     Example:
         >>> from plugbus import Kernel
         >>> from plugbus_adapters.http import create_app
         >>> config = server_config(create_app(Kernel()), port=0)  # asyncio.run(uvicorn.Server(config).serve())
     """
-    settings = getattr(getattr(app, "state", None), "http_settings", None)
-    if settings is None:
-        raise TypeError(f"server_config({type(app).__name__}(...)): give what create_app() returned")
+    state = getattr(app, "state", None)
+    if not hasattr(state, "http_settings"):
+        told = "give what create_app() returned, or a host into which a kernel is mounted"
+        raise TypeError(f"server_config({type(app).__name__}(...)): {told}")
     looked_at = _LookedAt(app, host, uds, fd)
-    limits = uvicorn_options(settings)
+    limits = uvicorn_options(app.state.http_settings, app.state.http_stopping)
     return uvicorn.Config(looked_at, host=host, port=port, uds=uds, fd=fd, **{**limits, **options})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from tests.adapters.http.served import Served, served, status, until_closed
+from tests.adapters.http.served import WHOLE, Served, served, status, until_closed
 
 from plugbus import Event, Kernel, Manifest, Plugin
 from plugbus_adapters.http import endpoint, mount
@@ -149,3 +150,41 @@ def test_a_server_that_stops_finishes_what_is_in_flight(tmp_path: Path) -> None:
     ]
     assert "plugin stopped" in server.log()
     assert "Traceback" not in server.log()
+
+
+WITH_READERS = """
+from fastapi import FastAPI
+from plugbus import Kernel, Principal
+from plugbus_adapters.http import BearerTokens, mount
+
+app = FastAPI()
+app.get("/")(lambda: None)
+for path in ("/one", "/two"):
+    mount(app, Kernel(), path, auth=BearerTokens({"a-token-of-this-test": Principal("ann", ["**"])}))
+"""
+
+
+def test_a_host_may_have_our_server_whose_readers_are_let_go(tmp_path: Path) -> None:
+    """The streams of all its kernels end when it begins to stop; it waits for answers, and they have no end."""
+
+    def read(path: str) -> bytes:
+        with server.connect() as client:
+            client.sendall(
+                f"GET {path}/events/stream HTTP/1.1\r\nhost: x\r\n"
+                "authorization: Bearer a-token-of-this-test\r\n\r\n".encode()
+            )
+            started = client.recv(65536)
+            reading.release()
+            return started + until_closed(client)
+
+    reading = threading.Semaphore(0)
+    with served(WITH_READERS, tmp_path, WHOLE) as server, ThreadPoolExecutor(2) as pool:
+        streams = [pool.submit(read, path) for path in ("/one", "/two")]
+        for _ in streams:
+            assert reading.acquire(timeout=20)
+        server.process.send_signal(signal.SIGTERM)
+        ended = [each.result(20) for each in streams]
+        server.process.wait(20)
+
+    assert [(status(each), each.endswith(b"0\r\n\r\n")) for each in ended] == [(200, True)] * 2
+    assert "Application shutdown complete" in server.log()

@@ -102,3 +102,20 @@ def test_what_cannot_be_served_is_refused(folder: Path, arguments: tuple[str, ..
 
     assert (process.returncode, "Traceback" in err) == (code, False), err
     assert told in err
+
+
+def test_streams_end_when_it_is_told_to_stop(folder: Path) -> None:
+    """They have no end of their own, and the server waits for answers: readers are let go at once, in order."""
+    with start(folder, "--dev", "--http", ":0") as process:
+        _, token = until(process, r"which may do everything: (\S+)")
+        _, url = until(process, r"serving (http://127.0.0.1:\d+)")
+        with httpx2.stream(
+            "GET", f"{url}/events/stream", headers={"authorization": f"Bearer {token}"}, timeout=60
+        ) as stream:
+            lines = stream.iter_lines()
+            assert next(lines).startswith("id: ")
+            process.terminate()
+            assert not any(line.startswith("data:") for line in lines)  # to its end, without an error
+        _, err = process.communicate(timeout=30)
+
+    assert (process.returncode, "Cancel" in err) == (0, False), err

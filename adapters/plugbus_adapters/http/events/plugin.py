@@ -5,6 +5,7 @@ Owns its paths, its settings and its log; what each path does is in the modules 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, final
 
@@ -120,6 +121,7 @@ class EventsPlugin(Plugin):
         limits, edge = Limits(own.heartbeat_seconds, own.send_timeout_seconds, own.max_batch), self._edge
         self.readers = Readers(log, own.source, limits, lambda: edge.settings)
         self.publisher = Publisher(self._bus, log)
+        edge.endless.append(self.readers.end)
 
     async def _open_log(self) -> EventLog:
         own = self._settings
@@ -139,6 +141,8 @@ class EventsPlugin(Plugin):
     async def on_shutdown(self) -> None:
         """End all streams, and close the log if it is its own."""
         self.readers.end()
+        with suppress(ValueError):  # it was not booted to the end
+            self._edge.endless.remove(self.readers.end)
         if self._attached is not None:
             self._attached.close()
         if self._own is not None:
