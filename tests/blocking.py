@@ -32,6 +32,7 @@ _SUSPECTS = frozenset({
 _MACHINERY = frozenset({
     "importlib", "inspect", "linecache", "pkgutil", "tokenize", "traceback", "zipimport", "coverage", "_pytest",
     "asyncio.base_subprocess", "asyncio.unix_events", "trio._subprocess",
+    "trio._socket",  # it asks for numeric addresses on the loop, which are looked up nowhere
 })  # fmt: skip
 _BELOW_US = frozenset({"asyncio.base_events", "asyncio.events", "asyncio.runners", "trio._core._run"})
 _found: list[BlockingCall] | None = None  # where calls are noted while somebody looks

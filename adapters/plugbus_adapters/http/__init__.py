@@ -10,7 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plugbus_adapters.http._client_errors import NotConnectedError, RemoteError, RemoteTimeoutError
+    from plugbus_adapters.http._client_stream import RemoteStatistics, RemoteStream
+    from plugbus_adapters.http._client_sync import SyncRemoteBus, SyncRemoteStream
     from plugbus_adapters.http.app import create_app, lifespan, mount
+    from plugbus_adapters.http.client import RemoteBus
     from plugbus_adapters.http.context import HttpContext
     from plugbus_adapters.http.credentials import Credentials
     from plugbus_adapters.http.endpoints import Endpoint, EndpointMark, EndpointParameter, EndpointTable, endpoint
@@ -46,13 +50,21 @@ __all__ = (
     "HttpSetup",
     "HttpShutdown",
     "HttpStartup",
+    "NotConnectedError",
     "Page",
     "Path",
     "PreResponse",
     "ProblemDocument",
     "ProblemError",
     "Query",
+    "RemoteBus",
+    "RemoteError",
+    "RemoteStatistics",
+    "RemoteStream",
+    "RemoteTimeoutError",
     "SessionAuthenticator",
+    "SyncRemoteBus",
+    "SyncRemoteStream",
     "TokenSettings",
     "Unauthenticated",
     "Upload",
@@ -82,16 +94,24 @@ _MODULES = {
     "HttpContext": "context",
     "HttpPlugin": "plugin",
     "HttpSettings": "settings",
-    "Page": "pages",
     "HttpSetup": "lifecycle",
     "HttpShutdown": "lifecycle",
     "HttpStartup": "lifecycle",
-    "PreResponse": "lifecycle",
+    "NotConnectedError": "_client_errors",
+    "Page": "pages",
     "Path": "parameters",
+    "PreResponse": "lifecycle",
     "ProblemDocument": "problems",
     "ProblemError": "problems",
     "Query": "parameters",
+    "RemoteBus": "client",
+    "RemoteError": "_client_errors",
+    "RemoteStatistics": "_client_stream",
+    "RemoteStream": "_client_stream",
+    "RemoteTimeoutError": "_client_errors",
     "SessionAuthenticator": "sessions",
+    "SyncRemoteBus": "_client_sync",
+    "SyncRemoteStream": "_client_sync",
     "TokenSettings": "settings",
     "Unauthenticated": "security",
     "Upload": "uploads",

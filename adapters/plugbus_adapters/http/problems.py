@@ -180,11 +180,7 @@ def problem_of(error: Exception, errors: Callable[[type], int | None] = lambda _
         return error.document
     given = next((status for cls in type(error).__mro__ if (status := errors(cls)) is not None), None)
     if isinstance(error, Refused):
-        status = given or next(status for cls, status in _REFUSALS if isinstance(error, cls))
-        headers = _retry_after(error.retry_after_seconds)
-        if isinstance(error, Unauthenticated):
-            headers = (*headers, ("www-authenticate", error.challenge))
-        return ProblemDocument(status, error.reason, error.code, error.problems, headers)
+        return _refusal(error, given)
     if given is not None:
         return ProblemDocument(given, str(error))
     if isinstance(error, BreakerOpenError):
@@ -193,6 +189,18 @@ def problem_of(error: Exception, errors: Callable[[type], int | None] = lambda _
         if cls in _FAULTS:
             return ProblemDocument(*_FAULTS[cls])
     return None
+
+
+def _refusal(error: Refused, given: int | None) -> ProblemDocument:
+    kind, usual = next((cls, status) for cls, status in _REFUSALS if isinstance(error, cls))
+    headers = _retry_after(error.retry_after_seconds)
+    if isinstance(error, Unauthenticated):
+        headers = (*headers, ("www-authenticate", error.challenge))
+    # Status and code are the service's to choose, so a client that raises it again is told what it was.
+    facts: dict[str, Any] = {"refusal": kind.default_code}
+    if error.retry_after_seconds is not None:
+        facts["retry_after_seconds"] = error.retry_after_seconds
+    return ProblemDocument(given or usual, error.reason, error.code, error.problems, headers, facts)
 
 
 def _retry_after(seconds: float | None) -> tuple[tuple[str, str], ...]:

@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, final
 
-import anyio
-import anyio.lowlevel
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from plugbus import Kernel, KernelPortal, NamedEvent
 from plugbus.stream import Overflow
 from plugbus_adapters.inprocess._plain import Results, fields, plain_event, required_type
+from plugbus_adapters.inprocess._reading import SyncReader, on_a_loop
 from plugbus_adapters.inprocess._streams import PlainStream
 
 __all__ = ("SyncInProcess",)
@@ -123,39 +122,8 @@ class SyncInProcess:
             TimeoutError: While iterating, if there was no event in time; iterating may go on afterwards.
             StreamOverflowError: While iterating, if the reader lagged and its choice is ``"error"``.
         """
-        if _on_a_loop():
+        if on_a_loop():
             raise RuntimeError("a sync stream would block this thread's event loop; use InProcess(kernel).stream()")
         stream = PlainStream(self._kernel.bus.stream(events, max_buffer=max_buffer, overflow=overflow))
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(stream):
-            yield _Reader(portal, stream, timeout_seconds)
-
-
-@final
-class _Reader(Iterator[NamedEvent]):
-    """A stream as a sync iterator; unlike a generator it can go on after a time limit."""
-
-    __slots__ = ("_portal", "_stream", "_timeout_seconds")
-
-    def __init__(self, portal: BlockingPortal, stream: PlainStream, timeout_seconds: float | None) -> None:
-        self._portal, self._stream, self._timeout_seconds = portal, stream, timeout_seconds
-
-    def __next__(self) -> NamedEvent:
-        event = self._portal.call(self._next)
-        if event is None:
-            raise StopIteration
-        return event
-
-    async def _next(self) -> NamedEvent | None:
-        """Return the next event, or nothing at the end: no ``Future`` may carry a ``StopIteration``."""
-        with anyio.move_on_after(self._timeout_seconds):
-            return await anext(self._stream, None)
-        raise TimeoutError(f"the stream had no event within {self._timeout_seconds} s; iterating may go on")
-
-
-def _on_a_loop() -> bool:
-    """Tell whether an event loop runs in this very thread."""
-    try:
-        anyio.lowlevel.current_token()
-    except RuntimeError:
-        return False
-    return True
+            yield SyncReader(portal, stream, timeout_seconds)

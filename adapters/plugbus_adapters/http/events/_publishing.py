@@ -26,9 +26,9 @@ from plugbus_adapters.cloudevents import CloudEvent
 from plugbus_adapters.http._correlation import new_id
 from plugbus_adapters.http.documents.catalogue import is_own, may, own_names
 from plugbus_adapters.http.events._selection import names_of
-from plugbus_adapters.http.problems import ProblemDocument, problem_of
+from plugbus_adapters.http.problems import ProblemDocument, ProblemError, problem_of
 from plugbus_adapters.http.security import Unauthenticated
-from plugbus_adapters.inprocess._plain import Results, fields
+from plugbus_adapters.inprocess._plain import Results, fields, plain_event
 
 __all__ = ("Publisher", "known")
 
@@ -73,24 +73,43 @@ class Publisher:
         if problems:
             raise Forbidden("there is an event that you may not publish", code="insufficient_scope", problems=problems)
 
-    async def publish(self, event: CloudEvent, principal: Principal | None) -> None:
-        """Emit an event whose scope was checked.
+    async def publish(self, event: CloudEvent, principal: Principal | None, *, strict: bool = False) -> object:
+        """Emit an event whose scope was checked; return what came out of its chain.
+
+        Args:
+            event: The event.
+            principal: Who publishes it.
+            strict: Whether a name that no type has is refused.
 
         Raises:
             Invalid: If it does not fit its type, or is none that anybody outside may tell.
+            ProblemError: If it is a request, or no type has its name and that is refused.
             Exception: What a listener refused or failed with.
         """
         declared = self._bus.type_named(event.type)
-        own = event.type in own_names() or (declared is not None and is_own(declared))
-        if own or (declared is not None and declared.is_request):
-            told = "is told by the kernel alone" if own else "is a request; POST /requests calls it"
-            raise Invalid("the event cannot be published", problems=[Problem("type", told)])
+        told = "the event cannot be published"
+        if event.type in own_names() or (declared is not None and is_own(declared)):
+            raise Invalid(told, problems=[Problem("type", "is told by the kernel alone")])
+        if declared is not None and declared.is_request:
+            problem = Problem("type", "is a request; POST /requests calls it")
+            raise ProblemError(422, told, code="wrong_kind", problems=[problem])
+        if declared is None and strict:
+            raise ProblemError(404, told, code="unknown_event", problems=[Problem("type", "no type has this name")])
         data = event.data if declared is None else fields(event.type, event.data)
         with (
             acting_as(principal, correlation_id=event.correlation_id, cause=event.id),
             arrived(event.id, source=event.source, time=event.time, traceparent=event.traceparent),
         ):
-            await self._bus.aemit_named(event.type, data)
+            return await self._bus.aemit_named(event.type, data)
+
+    def represent(self, event: CloudEvent, came_out: object, principal: Principal | None) -> dict[str, Any]:
+        """Return what came out of an event's chain as the member ``data``; none for those who may not read it."""
+        if principal is None or not may(principal, "subscribe", names_of(self._bus, event.type)):
+            return {}
+        try:
+            return {"data": plain_event(came_out).data}
+        except EventTypeError:  # it holds what no data can tell; it was emitted all the same
+            return {}
 
     async def publish_all(self, events: Sequence[CloudEvent], principal: Principal | None) -> list[dict[str, Any]]:
         """Emit several, each whatever became of the others; return what became of each."""
@@ -116,7 +135,7 @@ class Publisher:
         Raises:
             Unauthenticated: If nobody known asks.
             Forbidden: If the scope is missing; also if there is no such request, which is then not told.
-            UnknownEventError: If there is none.
+            ProblemError: If there is none.
             Invalid: If the data does not fit.
             Exception: What the handler or a listener refused or failed with.
         """
@@ -125,7 +144,7 @@ class Publisher:
             raise Forbidden(f"this needs the scope 'call:{name}'", code="insufficient_scope")
         declared = self._bus.type_named(name)
         if declared is None or not declared.is_request or is_own(declared):
-            raise EventTypeError(name, "is no request that can be called from outside")
+            raise ProblemError(404, f"there is no request {name!r} to be called", code="unknown_request")
         return self._results.plain(declared, await self._bus.acall_named(name, fields(name, data)))
 
 

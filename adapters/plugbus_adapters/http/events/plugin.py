@@ -23,12 +23,10 @@ from plugbus import (
     KernelStopping,
     Manifest,
     MemoryEventLog,
-    NotFound,
     Plugin,
     observes,
 )
-from plugbus import EventTypeError as NoRequestError
-from plugbus_adapters.cloudevents import BATCH, CloudEventError, from_http
+from plugbus_adapters.cloudevents import BATCH, CloudEvent, CloudEventError, from_http
 from plugbus_adapters.http._edge import Edge
 from plugbus_adapters.http.context import HttpContext
 from plugbus_adapters.http.documents.asyncapi import asyncapi_document
@@ -167,7 +165,9 @@ class EventsPlugin(Plugin):
         """Publish CloudEvents: one, in structured or binary mode, or a batch.
 
         Each is validated by the type that has its name, and goes through the bus as any other event. A batch is
-        answered with 202 if all were accepted, else with 207 and what became of each.
+        answered with 202 if all were accepted, else with 207 and what became of each. One event alone is refused
+        with ``Prefer: handling=strict`` if no type has its name, and with ``return=representation`` the answer has
+        what came out of its chain, for those who may subscribe to it.
         """
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in http.scope["headers"]]
         try:
@@ -177,8 +177,7 @@ class EventsPlugin(Plugin):
             raise ProblemError(400, told, code="invalid_cloudevent", problems=error.problems) from None
         self.publisher.check(events, http.principal)
         if not (http.header("content-type") or "").lower().startswith(BATCH):
-            await self.publisher.publish(events[0], http.principal)
-            outcomes = [{"id": events[0].id, "source": events[0].source, "status": 202}]
+            outcomes = [await self._publish_one(events[0], http)]
         else:
             outcomes = await self.publisher.publish_all(events, http.principal)
         if any(outcome["status"] != 202 for outcome in outcomes):  # noqa: PLR2004 - accepted
@@ -186,16 +185,22 @@ class EventsPlugin(Plugin):
         await self.publisher.settle()
         return {"events": outcomes}
 
+    async def _publish_one(self, event: CloudEvent, http: HttpContext) -> dict[str, Any]:
+        """Publish an event as its sender prefers (RFC 7240): strictly, and with what came out of its chain."""
+        preferred = {each.strip().lower() for each in (http.header("prefer") or "").split(",")}
+        came_out = await self.publisher.publish(event, http.principal, strict="handling=strict" in preferred)
+        outcome = {"id": event.id, "source": event.source, "status": 202}
+        if "return=representation" in preferred:
+            outcome |= self.publisher.represent(event, came_out, http.principal)
+        return outcome
+
     async def call(self, name: str, body: Annotated[bytes, Body()], http: HttpContext) -> Any:
         """Have a request answered: its fields are the body, its answer is the result."""
         try:
             data = from_json(body, allow_inf_nan=False) if body else {}
         except ValueError:
             raise ProblemError(400, "the body is no JSON", code="malformed_json") from None
-        try:
-            return await self.publisher.call(name, data, http.principal)
-        except NoRequestError as error:
-            raise NotFound(f"there is no request {error.event!r} to be called") from None
+        return await self.publisher.call(name, data, http.principal)
 
     async def list_events(self, http: HttpContext) -> dict[str, Any]:
         """List the events and requests that the caller may publish, subscribe to or call, with their schemas."""
