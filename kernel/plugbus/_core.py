@@ -199,15 +199,15 @@ class Core:
 
     def forget(self, subscription: Subscription) -> None:
         """Drop the chains that a subscription is, or is no longer, part of."""
+        self.book.hears.cache_clear()
         key = subscription.options.key
         for cls in self.heard_by(subscription):
             by_key = self._by_key.get(cls)
             if key is ABSENT or by_key is None:
                 self.drop(cls)
                 continue
-            used = self.shelves.has_key(event_type(cls), key)
             for table in by_key.values():
-                table.touch(key, used=used)
+                table.touch(key, used=self.shelves.has_key(event_type(cls), key))
 
     def _gone(self, cls: type) -> None:
         self.drop(cls)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from tests.bus.tools import SECONDS, Ask, Keyed, KeyedAsk, Ping, World, in_worlds, marks, noting, sync_or_async, tracer
 
-from plugbus import DuplicateHandlerError, Event, EventBus, NoHandlerError, SubscriptionError, event, replace
+from plugbus import DuplicateHandlerError, Event, EventBus, NoHandlerError, Owner, SubscriptionError, event, replace
 
 pytestmark = marks
 
@@ -325,3 +325,54 @@ def test_a_change_while_a_keys_chain_is_compiled_is_not_lost(bus: EventBus, monk
 
     assert compiling.is_set()
     assert told == ["second"]
+
+
+class Named(Event, name="keys.named", key="shop"):
+    shop: str
+
+
+@pytest.mark.parametrize("target", [Named, Event, object, "keys.named", "keys.*"])
+def test_whether_anybody_hears_follows_whoever_comes_and_goes(bus: EventBus, target: type | str) -> None:
+    """Asked before, between and after: nobody, a subscriber of any kind, nobody again."""
+    before = bus.hears(Named), bus.hears(Named, key="x")
+    subscription = bus.observe(target, lambda event: None)
+    between = bus.hears(Named), bus.hears(Named, key="x")
+    subscription.close()
+
+    assert (before, between) == ((False, False), (True, True))
+    assert not bus.hears(Named)
+    assert not bus.hears(Named, key="x")
+
+
+def test_whether_anybody_hears_a_key_follows_those_of_that_key(bus: EventBus) -> None:
+    """A subscription to one key is not one to others, whether chains are compiled already or not."""
+    first = bus.observe(Named, lambda event: None, key="x")
+    bus.emit(Named(shop="x"))
+    asked = bus.hears(Named, key="x"), bus.hears(Named, key="y")
+    second = bus.observe(Named, lambda event: None, key="y")
+    first.close()
+
+    assert asked == (True, False)
+    assert (bus.hears(Named, key="x"), bus.hears(Named, key="y"), bus.hears(Named)) == (False, True, True)
+    second.close()
+    assert not bus.hears(Named)
+
+
+def test_a_plugin_hears_from_when_it_is_active_until_it_leaves(bus: EventBus) -> None:
+    """Its subscriptions wait until all of them hear, at once."""
+    owner = Owner("shop")
+    bus.view(owner).observe(Named, lambda event: None)
+    waiting = bus.hears(Named)
+    bus.activate(owner)
+    active = bus.hears(Named)
+    bus.retire(owner)
+
+    assert (waiting, active, bus.hears(Named)) == (False, True, False)
+
+
+def test_keys_without_end_leave_a_bounded_trace(bus: EventBus) -> None:
+    """Keys may come from outside."""
+    for number in range(5_000):
+        assert not bus.hears(Named, key=number)
+
+    assert bus._core.book.hears.cache_info().currsize <= 1024

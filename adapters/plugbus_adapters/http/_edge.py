@@ -132,8 +132,9 @@ class Edge:
         entry.access.check(principal)
         with acting_as(principal, correlation_id=exchange.correlation_id, cause=exchange.cause):
             result = await entry.call(exchange)
-            told = await self.bus.aemit(PreResponse(entry.endpoint.name, result))
-            await answered(told.result, entry, exchange, send, self.templates)
+            if self.bus.hears(PreResponse, key=entry.endpoint.name):
+                result = (await self.bus.aemit(PreResponse(entry.endpoint.name, result))).result
+            await answered(result, entry, exchange, send, self.templates)
 
     @staticmethod
     def _begin(exchange: Exchange) -> Token[Exchange | None]:

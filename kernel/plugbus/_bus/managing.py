@@ -70,13 +70,14 @@ class Managing(BusState):
     def hears(self, event: type, *, key: object = ABSENT) -> bool:
         """Tell whether anybody would hear an event; spares making one that nobody does.
 
+        The answer is kept until a subscriber comes or goes: asking again costs a look-up.
+
         Args:
             event: An event type.
             key: Its key value; any, unless given.
         """
-        core = self._core
-        with core.lock:
-            return bool(core.shelves.hearing(event_type(event), ANY if key is ABSENT else key))
+        with self._core.lock:  # or an answer of before a change could be kept after it
+            return self._core.book.hears(event, ANY if key is ABSENT else key)
 
     def instrument(self, instrument: Instrument) -> Closing:
         """Have an instrument called around every emit and every subscriber.

@@ -25,6 +25,7 @@ from plugbus import (
     Refused,
     Request,
     Unavailable,
+    Watched,
     answers,
     current,
     listens,
@@ -265,6 +266,36 @@ async def test_a_result_may_be_replaced_before_it_is_told() -> None:
     async with client(Kernel([Shop, Enriching])) as http:
         assert (await http.get("/dict")).json() == {"name": "green tea"}
         assert (await http.get("/model")).json() == {"name": "green"}
+
+
+class Watching:
+    """Notes which results were told of."""
+
+    def __init__(self) -> None:
+        self.endpoints: list[str] = []
+
+    def enter(self, what: Watched, event: object, /) -> None:
+        if what.kind == "emit" and isinstance(event, PreResponse):
+            self.endpoints.append(event.endpoint)
+
+    def leave(self, what: Watched, token: object, error: BaseException | None, /) -> None:
+        """Nothing to do."""
+
+
+async def test_nobody_is_told_of_a_result_that_nobody_listens_for() -> None:
+    """PreResponse is emitted for the endpoints that somebody listens to, for as long as somebody does."""
+    kernel, watching = Kernel([Shop]), Watching()
+    async with client(kernel) as http:
+        with kernel.bus.instrument(watching):
+            await http.get("/dict")
+            await kernel.load(Enriching)
+            told = await http.get("/dict")
+            await http.get("/model")
+            await kernel.unload("enriching")
+            await http.get("/dict")
+
+    assert told.json() == {"name": "green tea"}
+    assert watching.endpoints == ["shop.plain"]
 
 
 async def test_a_large_body_is_counted() -> None:
