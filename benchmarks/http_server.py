@@ -6,11 +6,16 @@ It ends with its parent: it reads its standard input, which the parent's end clo
 from __future__ import annotations
 
 import asyncio
-import importlib
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from benchmarks.http_apps import APPS
+from plugbus_adapters.http.server import server_config
 
 PAGE = 4096
 
@@ -54,21 +59,24 @@ class Server:
 
 
 async def _serve(app: str) -> None:
-    import uvicorn
-
-    module, _, name = app.partition(":")
     # With the protocol named, or asyncio does not know it for TCP and leaves Nagle's algorithm on: 40 ms per request.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(2048)
-    made = importlib.import_module(module).APPS[name]()
-    options = {"log_level": "warning", "access_log": False, "lifespan": "on", "timeout_graceful_shutdown": 1}
-    server = uvicorn.Server(uvicorn.Config(made, **options))
     print(listening.getsockname()[1], flush=True)
+    server = uvicorn.Server(_config(app))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     server.should_exit = True
     await serving
+
+
+def _config(app: str) -> uvicorn.Config:
+    """Configure each server as it comes: ours with its limits, uvicorn's own for the others."""
+    options: dict[str, Any] = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 1}
+    if app.startswith("ours"):
+        return server_config(APPS[app](), **options)
+    return uvicorn.Config(APPS[app](), lifespan="on", **options)
 
 
 if __name__ == "__main__":

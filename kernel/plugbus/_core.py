@@ -238,7 +238,7 @@ class Core:
                 return entry
             if cls is NamedEvent and owner.permits is not None:
                 entry = owner.permits.guarding(entry)
-            if self.tables.apart:
+            if self.tables.apart and (self.instruments or cls is NamedEvent or self.heard(cls)):  # else nobody asks
                 entry = with_context(entry, event_type(cls), owner.id, self.clock.now, is_async=mode in ASYNC)
             own[mode][cls] = entry
             return entry

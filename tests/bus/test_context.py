@@ -274,6 +274,8 @@ def test_an_untyped_event_is_called_by_its_wire_name(bus: EventBus) -> None:
 def test_as_long_as_nobody_asks_the_chains_are_the_very_same() -> None:
     """Whoever acts: the context is compiled in by the first question, for every bus and view there is."""
     bus = EventBus()
+    heard: list[Ping] = []
+    bus.observe(Ping, heard.append)  # not a function of this module, which may ask
     _, view = plugin(bus, "shop")
     with acting_as(ANN):
         for each in (bus, view):
@@ -292,6 +294,18 @@ def test_as_long_as_nobody_asks_the_chains_are_the_very_same() -> None:
         assert first is _running
         assert rest[:2] == before
     assert EventBus()._core.tables.apart
+
+
+def test_an_emit_that_nobody_hears_gets_no_context_before_somebody_does(bus: EventBus) -> None:
+    """There is nobody to ask, and an edge emits such events with each request; the first subscriber finds it."""
+    current()
+    bus.emit(Ping())
+
+    assert bus._emits[Ping][0] is not _running
+
+    bus.observe(Ping, lambda event: None)
+    bus.emit(Ping())
+    assert bus._emits[Ping][0] is _running
 
 
 async def test_the_first_question_reaches_async_emits_too(bus: EventBus) -> None:

@@ -14,9 +14,12 @@ from pydantic_core import from_json
 
 __all__ = ("is_plain", "parse_json")
 
-# An exponent of three digits may be infinite, and 90 digits may be too many; one search is all that most texts cost.
-_SUSPECT: Final = re.compile(rb"[0-9]{90}|[0-9][eE]\+?0*[1-9][0-9]{2}|NaN|Infinity")
+# An exponent of three digits may be infinite, and 90 digits may be too many. Each is looked for by what is quick at it:
+# one expression for all takes four times as long.
+_EXPONENT: Final = re.compile(rb"[0-9][eE]\+?0*[1-9][0-9]{2}")
 _FEW_DIGITS: Final = 90
+_MANY_DIGITS: Final = b"0" * _FEW_DIGITS
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 
 
 def is_plain(text: bytes, *, max_depth: int, max_digits: int) -> bool:
@@ -28,7 +31,14 @@ def is_plain(text: bytes, *, max_depth: int, max_digits: int) -> bool:
         max_digits: As for :func:`parse_json`.
     """
     few = text.count(b"[") + text.count(b"{") <= max_depth
-    return few and max_digits >= _FEW_DIGITS and _SUSPECT.search(text) is None
+    return (
+        few
+        and max_digits >= _FEW_DIGITS
+        and b"NaN" not in text
+        and b"Infinity" not in text
+        and _MANY_DIGITS not in text.translate(_DIGITS)
+        and _EXPONENT.search(text) is None
+    )
 
 
 def parse_json(text: bytes, *, max_depth: int, max_digits: int) -> Any:

@@ -109,7 +109,8 @@ class _Answer:
             return
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
-            if _LINE_BREAK.search(b"".join([part for header in headers for part in header])):
+            everything = b"".join(map(b"".join, headers))
+            if len(everything.translate(None, b"\x00\r\n")) != len(everything):
                 names = [name for name, value in headers if _LINE_BREAK.search(name + value)]
                 plugin_logger("http").error("header refused", header=repr(names[0][:50]), path=self._scope["path"])
                 await self.refuse(ProblemError(500, "the answer has a header that cannot be sent", code="internal"))

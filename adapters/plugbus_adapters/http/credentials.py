@@ -6,8 +6,9 @@ Owns the reading of headers; whether anybody believes them is for ``security.py`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, final
 
@@ -65,13 +66,48 @@ def credentials_from(
         >>> credentials_from([(b"authorization", b"Bearer abc")]).token
         'abc'
     """
+    given = tuple(headers)
+    values = [value.decode("latin-1") for name, value in given if name.lower() == b"authorization"]
+    found = _AUTHORIZATION.fullmatch(", ".join(values)) if values else None
+    scheme, token = (found[1].lower(), found[2]) if found else ("", "")
+    joined = _Looked(partial(_joined, given))
+    return Credentials(scheme, token, joined, _Looked(partial(_cookies_in, joined)), client, session)
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     joined: dict[str, str] = {}
     for raw, value in headers:
         name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
         separator = "; " if name == "cookie" else ", "
         joined[name] = f"{joined[name]}{separator}{text}" if name in joined else text
-    found = _AUTHORIZATION.fullmatch(joined.get("authorization", ""))
-    scheme, token = (found[1].lower(), found[2]) if found else ("", "")
-    pairs = (each.partition("=") for each in joined.get("cookie", "").split(";"))
-    cookies = {name.strip(): value.strip() for name, equals, value in pairs if equals}
-    return Credentials(scheme, token, MappingProxyType(joined), MappingProxyType(cookies), client, session)
+    return joined
+
+
+def _cookies_in(headers: Mapping[str, str]) -> dict[str, str]:
+    pairs = (each.partition("=") for each in headers.get("cookie", "").split(";"))
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
+
+
+@final
+class _Looked(Mapping[str, str]):
+    """A mapping that is made when somebody looks: who knows a token by its hash does not, and every request pays."""
+
+    __slots__ = ("_found", "_make")
+
+    def __init__(self, make: Callable[[], dict[str, str]]) -> None:
+        self._make = make
+        self._found: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._found is None:
+            self._found = self._make()
+        return self._found
+
+    def __getitem__(self, key: str) -> str:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
