@@ -9,6 +9,7 @@ from benchmarks import (
     calls,
     chains,
     hops,
+    http_readers,
     http_requests,
     imports,
     instruments,
@@ -20,5 +21,18 @@ from benchmarks import (
 from benchmarks.command import main
 
 if __name__ == "__main__":
-    modules = (chains, observers, hops, scale, calls, boot, imports, memory, threads, instruments, http_requests)
+    modules = (
+        chains,
+        observers,
+        hops,
+        scale,
+        calls,
+        boot,
+        imports,
+        memory,
+        threads,
+        instruments,
+        http_requests,
+        http_readers,
+    )
     sys.exit(main([case for module in modules for case in module.CASES]))

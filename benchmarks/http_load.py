@@ -74,7 +74,8 @@ class Load:
         self.request, self.answer = request, answer
         self._port, self._count = port, connections
         self._open: list[_Connection] = []
-        self._done: asyncio.Future[None]
+        self._done: asyncio.Future[None] | None = None
+        self._broken = False
         self.left = self._waiting = 0
         self.seconds: list[float] = []
 
@@ -89,6 +90,8 @@ class Load:
 
     async def run(self, requests: int) -> float:
         """Send so many, and return the seconds until the last was answered; how long each took is in ``seconds``."""
+        if self._broken:
+            raise WrongAnswerError("the server closed a connection while nothing was asked")
         self.left = self._waiting = requests
         self._done = asyncio.get_running_loop().create_future()
         self.seconds = []
@@ -103,7 +106,7 @@ class Load:
         self.seconds.append(seconds)
         self._waiting -= 1
         right = data.startswith(b"HTTP/1.1 200 ") and data[head + 4 :] == self.answer
-        if not self._done.done():
+        if self._done is not None and not self._done.done():
             if not right:
                 self._done.set_exception(WrongAnswerError(f"the answer was {data!r}"))
             elif not self._waiting:
@@ -111,7 +114,8 @@ class Load:
 
     def lost(self) -> None:
         """Note that a connection was lost."""
-        if not self._done.done():
+        self._broken = True
+        if self._done is not None and not self._done.done():
             self._done.set_exception(WrongAnswerError("the server closed a connection"))
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from benchmarks.http_apps import APPS
+from benchmarks import http_apps, http_streams
 from plugbus_adapters.http.server import server_config
 
 PAGE = 4096
@@ -74,9 +74,10 @@ async def _serve(app: str) -> None:
 def _config(app: str) -> uvicorn.Config:
     """Configure each server as it comes: ours with its limits, uvicorn's own for the others."""
     options: dict[str, Any] = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 1}
+    made = {**http_apps.APPS, **http_streams.APPS}[app]()
     if app.startswith("ours"):
-        return server_config(APPS[app](), **options)
-    return uvicorn.Config(APPS[app](), lifespan="on", **options)
+        return server_config(made, **options)
+    return uvicorn.Config(made, lifespan="on", **options)
 
 
 if __name__ == "__main__":

@@ -293,6 +293,8 @@ def test_a_load_refuses_a_server_that_answers_something_else() -> None:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 500 \r\ncontent-length: 4\r\n\r\noops")
+            await writer.drain()
+            writer.close()
 
         async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
             load = Load(server.sockets[0].getsockname()[1], request_of("/", b""), b"fine", connections=1)
