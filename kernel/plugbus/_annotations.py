@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, ForwardRef
 
-__all__ = ("UNRESOLVED", "class_hints", "namespaces", "owner_class", "resolve", "underlying")
-
 
 class _Unresolved:
     """What an annotation is that cannot be resolved here and now."""

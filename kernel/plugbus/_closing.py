@@ -6,11 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from plugbus.owner import Owner
-
-__all__ = ("Closing",)
 
 
 @final
@@ -57,5 +53,5 @@ class Closing:
     def __enter__(self) -> Closing:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -11,19 +11,14 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, final
+from typing import Any, Final, NamedTuple, Protocol, Self, final
 from weakref import WeakSet
 
 from plugbus.event_types import event_type
 from plugbus.events import NamedEvent
 from plugbus.principal import Principal
-
-if TYPE_CHECKING:
-    from contextvars import Token
-
-__all__ = ("HERE", "WANTED", "Carried", "Current", "Here", "began", "carried", "in_force", "resumed")
 
 
 @final

@@ -20,8 +20,8 @@ from plugbus._chain.failures import Failures, ListenerFailed
 from plugbus._chain.links import Entry
 from plugbus._chain.order import Placed, Roles, in_order
 from plugbus._chain.running import with_context
-from plugbus._chain.shelves import ANY
-from plugbus._chain.steps import Surroundings, step_for
+from plugbus._chain.shelves import ANY, Shelves
+from plugbus._chain.steps import Step, Surroundings, step_for
 from plugbus._chain.sticky import Sticky
 from plugbus._chain.tables import ASYNC, Mode, Tables, check_mode
 from plugbus._chain.targets import answers, is_root
@@ -31,23 +31,18 @@ from plugbus._context import WANTED
 from plugbus.context import will_ask
 from plugbus.event_types import EventType, event_type
 from plugbus.events import NamedEvent
-from plugbus.options import ABSENT
+from plugbus.options import ABSENT, Kind, Options, Target
 from plugbus.owner import Owner
 from plugbus.registry import Pattern, TypeRegistry, is_pattern
 
 if TYPE_CHECKING:
     from plugbus._background.runner import Runner
     from plugbus._chain.register import Prepared
-    from plugbus._chain.shelves import Shelves
-    from plugbus._chain.steps import Step
     from plugbus._logging import Feed
     from plugbus._services.container import Container
     from plugbus.clock import Clock
     from plugbus.instrument import Instrument
-    from plugbus.options import Kind, Options, Target
     from plugbus.subscription import Subscription
-
-__all__ = ("Core",)
 
 HOST: Final = Owner("host")
 """Owns the types that the bus enters for itself."""

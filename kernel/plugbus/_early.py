@@ -18,8 +18,6 @@ from plugbus._route import ROUTE, Stage
 from plugbus._yielding import Lent
 from plugbus.event_types import event_type
 
-__all__ = ("STEPS", "Crossing", "Early", "asked_within", "settled")
-
 STEPS: Final[set[object]] = set()
 """What an emit begins with if it carries a context; ``_chain/running.py`` enters its own."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 
-__all__ = ("own_failure",)
-
 
 async def own_failure(error: BaseException) -> BaseException:
     """Return what a plugin failed with; an interrupt, and a cancellation of the kernel itself, are raised again.

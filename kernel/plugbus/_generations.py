@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, final
 if TYPE_CHECKING:
     from plugbus.owner import Owner
 
-__all__ = ("Generations",)
-
 
 @final
 class Generations:

@@ -18,22 +18,16 @@ from pydantic_core import to_json, to_jsonable_python
 
 from plugbus._threads import call_soon
 from plugbus.context import current
-from plugbus.event_log import LoggedEvent
+from plugbus.event_log import EventLog, LoggedEvent
 from plugbus.event_types import event_type
 from plugbus.events import NamedEvent, Request, named
-from plugbus.options import ABSENT, Options
-from plugbus.registry import Pattern
+from plugbus.options import ABSENT, Options, Target
+from plugbus.registry import Pattern, TypeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
-    from plugbus.event_log import EventLog
-    from plugbus.options import Target
     from plugbus.owner import Owner
-    from plugbus.registry import TypeRegistry
-
-__all__ = ("FEEDING", "Feed", "LoggedStream", "arrived")
 
 E = TypeVar("E")
 
@@ -188,9 +182,7 @@ class LoggedStream(Generic[E]):
         self._disown = self._owner.own(self.close, what=f"stream from {self.cursor}")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

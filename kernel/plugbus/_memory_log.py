@@ -16,14 +16,11 @@ import anyio.lowlevel
 
 from plugbus._threads import call_soon
 from plugbus.errors import CursorError, CursorExpiredError
-from plugbus.event_log import LogStatistics
+from plugbus.event_log import LoggedEvent, LogStatistics
 
 if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
 
-    from plugbus.event_log import LoggedEvent
-
-__all__ = ("MemoryEventLog",)
 
 _MAX_DIGITS: Final = 18
 """Of a number in a cursor: any more, and a database could not hold it."""

@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, final
 
 from plugbus._chain.targets import is_root
 from plugbus.errors import PermissionDeniedError, Problem
-from plugbus.event_types import event_type, origin_of
+from plugbus.event_types import EventType, event_type, origin_of
 from plugbus.events import NamedEvent
 from plugbus.registry import Pattern
 
 if TYPE_CHECKING:
     from plugbus._chain.links import Entry
-    from plugbus.event_types import EventType
     from plugbus.options import Options, Target
     from plugbus.subscription import Subscription
-
-__all__ = ("Limits", "Permits", "checked_permission", "kernels_own", "passed_by", "spoken")
 
 EVERYTHING: Final = "**"
 MANAGE: Final = "kernel.manage"

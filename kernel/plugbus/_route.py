@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, final
 if TYPE_CHECKING:
     from plugbus._threads import Threads
 
-__all__ = ("NOT_CARRIED", "ROUTE", "Stage", "most_visited", "place_of")
-
 
 @final
 class Stage:

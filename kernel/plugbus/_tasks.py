@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias, final
 
-__all__ = ("TaskState", "TaskStatistics", "TaskThread", "TasksStatistics")
-
 TaskState: TypeAlias = Literal["running", "waiting", "finished", "crashed", "cancelled"]
 """``waiting`` is between a crash and the restart; the last three are final."""
 

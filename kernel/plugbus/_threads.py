@@ -21,8 +21,6 @@ from plugbus._route import ROUTE, Stage, most_visited
 from plugbus.errors import EmitCancelled, EmitLoopError, PluginStuckError
 from plugbus.event_types import event_type
 
-__all__ = ("Overrun", "Threads", "back_to_loop", "call_soon", "in_worker_thread", "loop_is_running", "outcome")
-
 T = TypeVar("T")
 
 MAX_NESTED_HOPS: Final = 16

@@ -18,8 +18,6 @@ import anyio
 from plugbus._context import HERE, Here
 from plugbus.errors import ContextLeakError
 
-__all__ = ("Lent", "lent")
-
 _BETWEEN: Final = {"contextlib", "plugbus.context", "plugbus.scope"}
 _GET_ANEXT: Final = opmap["GET_ANEXT"]
 

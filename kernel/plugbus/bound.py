@@ -25,7 +25,7 @@ from plugbus._chain.invoking import (
     refuse_generator,
     without_coroutine,
 )
-from plugbus._chain.links import here
+from plugbus._chain.links import Entry, here
 from plugbus._chain.units import aopened, building_first, opened, opened_on_loop
 from plugbus._services.late import Late
 from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError, SubscriptionError
@@ -33,7 +33,6 @@ from plugbus.options import OUTSIDE, Options
 from plugbus.subscribers import label
 
 if TYPE_CHECKING:
-    from plugbus._chain.links import Entry
     from plugbus._services.container import Container
     from plugbus.owner import Home, Owner
     from plugbus.services import Parameter

@@ -15,13 +15,12 @@ from plugbus._core import Core
 from plugbus.clock import Clock, SystemClock
 from plugbus.errors import EventTypeError, PluginGoneError
 from plugbus.event_types import event_type
-from plugbus.events import NamedEvent, named
+from plugbus.events import NamedEvent, Request, named
 from plugbus.owner import Owner
 
 if TYPE_CHECKING:
     from plugbus._chain.links import Entry
     from plugbus._chain.tables import Mode
-    from plugbus.events import Request
     from plugbus.services import Services
 
 __all__ = ("EventBus",)

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from plugbus._context import HERE, WANTED, Here, in_force
+from plugbus._context import HERE, WANTED, Current, Here, in_force
 from plugbus._early import asked_within, settled
 from plugbus._yielding import lent
 
 if TYPE_CHECKING:
-    from plugbus._context import Current
     from plugbus.principal import Principal
 
 __all__ = ("acting_as", "current", "will_ask")

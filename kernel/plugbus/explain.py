@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, final
 
 from pydantic import BaseModel, ConfigDict
 
-from plugbus._chain.order import meant_by
+from plugbus._chain.order import Roles, meant_by
 from plugbus.errors import Problem
-from plugbus.options import ABSENT, OUTSIDE
+from plugbus.options import ABSENT, OUTSIDE, Reference
 
 if TYPE_CHECKING:
-    from plugbus._chain.order import Roles
     from plugbus.event_types import EventType
-    from plugbus.options import Reference
     from plugbus.subscription import Subscription
 
 __all__ = ("Plan", "PlanStep")

@@ -19,8 +19,6 @@ from plugbus.plugins import PluginRecord, Plugins
 from plugbus.portal import KernelPortal
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import pluggy
     from anyio.from_thread import BlockingPortal
 
@@ -128,9 +126,7 @@ class Kernel:
         await self._life.begin(signals=False)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._life.end()
 
     def override_setting(self, plugin_id: str, key: str, value: Any, *, origin: str = "argument") -> None:

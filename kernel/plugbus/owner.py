@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar,
 import anyio
 import anyio.lowlevel
 
-from plugbus._permits import Permits
+from plugbus._permits import Limits, Permits
 from plugbus._threads import Threads
 from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError
 from plugbus.log import Logger, plugin_logger
-from plugbus.options import Options
+from plugbus.options import BindOptions, Options
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from typing_extensions import Unpack
 
     from plugbus._chain.flights import Flights
-    from plugbus._permits import Limits
     from plugbus.bound import Bound
     from plugbus.bus import EventBus
     from plugbus.manifest import Manifest
-    from plugbus.options import BindOptions
     from plugbus.services import Services
     from plugbus.tasks import Tasks
 

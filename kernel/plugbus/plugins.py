@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, final
 
 from plugbus.errors import PluginNotFoundError
 from plugbus.lifecycle import PluginState
-from plugbus.manifest import plugin_key
+from plugbus.manifest import Manifest, plugin_key
 
 if TYPE_CHECKING:
     from plugbus._kernel.control import Control
     from plugbus._kernel.runtime import Runtime
     from plugbus._kernel.unit import Unit
     from plugbus.health import KernelHealth
-    from plugbus.manifest import Manifest
     from plugbus.owner import Owner
 
 __all__ = ("PluginRecord", "Plugins")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, final, overload
@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, fin
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from types import TracebackType
-
     from anyio.from_thread import BlockingPortal
 
     from plugbus.bus import EventBus
@@ -144,9 +141,7 @@ class KernelPortal:
                 self._start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -17,7 +17,6 @@ from plugbus.errors import StreamOverflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 __all__ = ("EventStream", "Overflow", "StreamStatistics")
 
@@ -131,9 +130,7 @@ class EventStream(Generic[E]):
         self._detach = self._attach(self)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def __aiter__(self) -> EventStream[E]:

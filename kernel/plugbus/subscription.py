@@ -12,8 +12,6 @@ from plugbus._chain.views import has_plain_form
 from plugbus.events import NamedEvent
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pydantic import BaseModel
 
     from plugbus._background.queue import Queue
@@ -132,7 +130,7 @@ class Subscription:
     def __enter__(self) -> Subscription:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

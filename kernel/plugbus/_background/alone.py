@@ -9,13 +9,9 @@ import anyio
 from plugbus._background.runner import Runner
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from anyio.abc import TaskGroup
 
     from plugbus._core import Core
-
-__all__ = ("BackgroundOpen",)
 
 
 @final
@@ -41,9 +37,7 @@ class BackgroundOpen:
         await self._group.__aenter__()
         self._runner.start(self._group)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.drain(None, self._drain_seconds)
         # What the body raised is not shown to the task group, which would wrap it into a group.
         await self._group.__aexit__(None, None, None)

@@ -9,22 +9,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
 from plugbus._background.items import Item, Waiter
 from plugbus._background.queue import DROPPED, Queue
-from plugbus._background.runner import DELIVERING
+from plugbus._background.runner import DELIVERING, Runner
 from plugbus._context import wire_name
 from plugbus._threads import back_to_loop, call_soon, in_worker_thread, loop_is_running
 from plugbus.errors import BackgroundFullError
-
-if TYPE_CHECKING:
-    from plugbus._background.runner import Runner
-
-__all__ = ("ENDED", "Lost", "aput", "check_room", "full_error", "put")
 
 ENDED: Final = "nothing is run in the background any more"
 _WAIT: Final = "wait"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 from plugbus._background.entrance import Lost, aput, check_room, full_error, put
 from plugbus._background.items import Item, Limits
 from plugbus._background.queue import Queue
-from plugbus._background.runner import not_delivered
+from plugbus._background.runner import Runner, not_delivered
 from plugbus._chain.invoking import awaitable
 from plugbus._context import resumed
 from plugbus._services.units import After, Level, current
@@ -21,13 +21,10 @@ from plugbus.errors import SubscriptionError
 from plugbus.event_types import event_type
 
 if TYPE_CHECKING:
-    from plugbus._background.runner import Runner
     from plugbus._chain.steps import Step, Surroundings
     from plugbus._core import Core
     from plugbus.owner import Owner
     from plugbus.subscription import Subscription
-
-__all__ = ("post", "queue_of", "queued")
 
 
 def queue_of(runner: Runner | None, subscription: Subscription) -> tuple[Queue, Runner]:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from plugbus.options import BackgroundOverflow
     from plugbus.retry import Retry
 
-__all__ = ("Item", "Lane", "Limits", "Waiter")
-
 
 class Limits(NamedTuple):
     """How much may wait, how much may run, and what happens when there is no room or an attempt fails."""

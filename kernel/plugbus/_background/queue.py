@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from plugbus._chain.breaking import BreakerState
     from plugbus.owner import Owner
 
-__all__ = ("DROPPED", "Queue")
-
 DROPPED: Final = "it was dropped, because the queue is full"
 
 

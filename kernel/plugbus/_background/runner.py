@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from plugbus._core import Core
     from plugbus.owner import Owner
 
-__all__ = ("DELIVERING", "POSTS", "Runner")
-
 POSTS: Final = "bus.post"
 """The name of the queue of what somebody posts."""
 POST_LIMITS: Final = Limits(max_queue=10_000, concurrency=8, overflow="error")

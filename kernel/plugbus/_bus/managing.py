@@ -14,10 +14,10 @@ from plugbus._chain.views import view_problem
 from plugbus._closing import Closing
 from plugbus._logging import FEEDING, Feed
 from plugbus._permits import passed_by
-from plugbus.event_types import event_type
+from plugbus.event_types import EventType, event_type
 from plugbus.events import NamedEvent
 from plugbus.explain import Plan, dangling, plan_of
-from plugbus.options import ABSENT
+from plugbus.options import ABSENT, Target
 from plugbus.statistics import BusStatistics, statistics_of
 from plugbus.subscribers import flatten
 
@@ -31,14 +31,10 @@ if TYPE_CHECKING:
     from plugbus._generations import Generations
     from plugbus.errors import Problem
     from plugbus.event_log import EventLog
-    from plugbus.event_types import EventType
     from plugbus.instrument import Instrument
-    from plugbus.options import Target
     from plugbus.owner import Owner
     from plugbus.services import Services
     from plugbus.subscription import Subscription
-
-__all__ = ("Managing",)
 
 
 class Managing(BusState):

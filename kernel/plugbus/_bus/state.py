@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from plugbus.owner import Owner
     from plugbus.services import Services
 
-__all__ = ("BusState",)
-
 
 class BusState:
     """The attributes of a bus; the chains are the core's own dictionaries, so that an emit looks up in one step.

@@ -14,16 +14,13 @@ from plugbus._chain.replaying import replay
 from plugbus._chain.targets import checked_targets, known_types
 from plugbus._logging import LoggedStream
 from plugbus.errors import PluginGoneError
-from plugbus.options import ABSENT, AnswerOptions, ListenOptions, ObserveOptions, Options
+from plugbus.options import ABSENT, AnswerOptions, Kind, ListenOptions, ObserveOptions, Options, Target
 from plugbus.stream import EventStream, Overflow
 from plugbus.subscribers import AsyncNextFn, Declaration, Listener, NextFn, flatten
 from plugbus.subscription import Subscription, describe_targets
 
 if TYPE_CHECKING:
     from plugbus.events import Request
-    from plugbus.options import Kind, Target
-
-__all__ = ("Subscribing",)
 
 E = TypeVar("E")
 R = TypeVar("R")

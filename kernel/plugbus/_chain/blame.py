@@ -16,8 +16,6 @@ from plugbus.event_types import event_type
 if TYPE_CHECKING:
     from plugbus.subscription import Subscription
 
-__all__ = ("EMITTERS", "add_note", "in_loop", "loop_error")
-
 EMITTERS: Final[set[CodeType]] = set()
 """The code of the methods that emit; ``bus.py`` enters its own."""
 

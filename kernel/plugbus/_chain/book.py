@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 from plugbus._chain.shelves import Shelves
 from plugbus._chain.targets import is_root
 from plugbus.errors import DuplicateHandlerError, SubscriptionError
-from plugbus.event_types import event_type
-from plugbus.options import ABSENT, OUTSIDE
+from plugbus.event_types import EventType, event_type
+from plugbus.options import ABSENT, OUTSIDE, Kind, Options, Target
 from plugbus.subscribers import label
 from plugbus.subscription import Subscription
 
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from plugbus._chain.breaking import BreakerState
     from plugbus._chain.register import Prepared
     from plugbus._generations import Generations
-    from plugbus.event_types import EventType
-    from plugbus.options import Kind, Options, Target
     from plugbus.owner import Owner
-
-__all__ = ("Book",)
 
 
 @final

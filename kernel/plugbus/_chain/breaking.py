@@ -14,8 +14,6 @@ from plugbus.errors import BreakerOpenError
 if TYPE_CHECKING:
     from plugbus.options import Breaker
 
-__all__ = ("BreakerState",)
-
 
 @final
 class BreakerState:

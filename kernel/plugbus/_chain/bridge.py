@@ -17,8 +17,6 @@ from plugbus.event_types import event_type
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-__all__ = ("Bridge",)
-
 
 @final
 class Bridge:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from plugbus.event_types import EventType
     from plugbus.subscription import Subscription
 
-__all__ = ("achecked", "checked")
-
 Call = Callable[..., Any]
 
 

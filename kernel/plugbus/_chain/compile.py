@@ -11,18 +11,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from plugbus._chain.invoking import awaitable, link_of
-from plugbus._chain.links import Entry, Link, chain, here, recorded, recorded_chain, recorded_here
+from plugbus._chain.links import Entry, Link, ThroughLoop, chain, here, recorded, recorded_chain, recorded_here
 from plugbus._chain.observers import Telling, tell_each, telling_here
 from plugbus._chain.units import aopened, deferring, joining, opened, opened_on_loop
 from plugbus._threads import Threads, loop_is_running
 from plugbus.errors import NoHandlerError, SyncEmitError
 
 if TYPE_CHECKING:
-    from plugbus._chain.links import ThroughLoop
     from plugbus._chain.steps import Step, Surroundings
     from plugbus._services.container import Container
-
-__all__ = ("Cast", "compile_async", "compile_sync", "unless_on_loop", "with_units")
 
 Call: TypeAlias = Callable[..., Any]
 

@@ -6,17 +6,14 @@ filters by shares one chain and leaves nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, MutableMapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, final
 
 from plugbus._chain.links import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
     from contextlib import AbstractContextManager
-
-__all__ = ("ByKey", "by_name")
 
 MAX_NAMES = 1024
 """How many names of untyped events have a compiled chain at once."""

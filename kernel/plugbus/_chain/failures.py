@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from plugbus.owner import Owner
     from plugbus.subscription import Subscription
 
-__all__ = ("Failures", "ListenerFailed")
-
 Failure = tuple["Subscription", Exception]
 
 

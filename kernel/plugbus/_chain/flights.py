@@ -21,8 +21,6 @@ import anyio.lowlevel
 
 from plugbus._threads import call_soon
 
-__all__ = ("Flights",)
-
 _PATIENCE: Final = (0.02, 1.0)
 """How long to wait before garbage is collected that may hold a copy: at first, and at most; in seconds."""
 

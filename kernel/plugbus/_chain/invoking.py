@@ -17,24 +17,11 @@ from plugbus._annotations import underlying
 from plugbus._chain import policies
 from plugbus._chain.links import Link
 from plugbus.errors import SubscriptionError
-from plugbus.options import OUTSIDE
+from plugbus.options import OUTSIDE, RunIn
 
 if TYPE_CHECKING:
     from plugbus._chain.breaking import BreakerState
     from plugbus._threads import Threads
-    from plugbus.options import RunIn
-
-__all__ = (
-    "Guards",
-    "awaitable",
-    "check_place",
-    "check_waiting",
-    "guarded",
-    "is_coroutine_callable",
-    "link_of",
-    "refuse_generator",
-    "without_coroutine",
-)
 
 Call: TypeAlias = Callable[..., Any]
 

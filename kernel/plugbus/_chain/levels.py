@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from plugbus._chain.links import ThroughLoop
     from plugbus._services.container import Container
 
-__all__ = ("arepeatable", "atries", "repeatable", "tries")
-
 Call: TypeAlias = Callable[..., Any]
 
 

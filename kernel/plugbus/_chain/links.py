@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from anyio.from_thread import check_cancelled
 
-from plugbus._threads import back_to_loop
+from plugbus._threads import Threads, back_to_loop
 
 if TYPE_CHECKING:
     from plugbus._chain.steps import Step
-    from plugbus._threads import Threads
-
-__all__ = ("Entry", "Link", "chain", "here", "recorded", "recorded_chain", "recorded_here")
 
 Call: TypeAlias = Callable[..., Any]
 Record: TypeAlias = list[Any]

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from plugbus._chain.steps import Step
     from plugbus._threads import Threads
 
-__all__ = ("Telling", "tell_each", "telling_here")
-
 Call: TypeAlias = Callable[..., Any]
 Collected: TypeAlias = "list[Failure]"
 Part: TypeAlias = Callable[[Any], Awaitable[Collected]]

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from plugbus.options import Reference
     from plugbus.subscription import Subscription
 
-__all__ = ("Placed", "Roles", "in_order", "meant_by")
-
 Placed = tuple["Subscription", str]
 """A subscription and the reason for its place."""
 

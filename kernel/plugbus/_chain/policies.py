@@ -11,25 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import anyio
 
-from plugbus._threads import Overrun, back_to_loop
+from plugbus._threads import Overrun, Threads, back_to_loop
 from plugbus.errors import ChainContractError, EmitLoopError, Refused
 
 if TYPE_CHECKING:
     from plugbus._chain.breaking import BreakerState
-    from plugbus._threads import Threads
-
-__all__ = (
-    "Call",
-    "Pass",
-    "abreaking",
-    "alenient",
-    "atimed",
-    "breaking",
-    "filtered",
-    "lenient",
-    "passes_policies",
-    "timed_thread",
-)
 
 Call: TypeAlias = Callable[..., Any]
 Report: TypeAlias = Callable[[Any, Exception], object]

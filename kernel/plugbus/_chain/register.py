@@ -14,7 +14,7 @@ from plugbus._chain.units import building_first
 from plugbus._chain.views import is_view, viewing
 from plugbus._services.late import Late
 from plugbus.errors import SubscriptionError
-from plugbus.options import OUTSIDE
+from plugbus.options import OUTSIDE, Kind, Options
 from plugbus.subscribers import Listener, label, parts_of
 
 if TYPE_CHECKING:
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 
     from plugbus._services.container import Container
     from plugbus.event_types import EventType
-    from plugbus.options import Kind, Options
     from plugbus.owner import Owner
     from plugbus.services import Services
-
-__all__ = ("Prepared", "prepare")
 
 Call = Callable[..., Any]
 

@@ -14,18 +14,15 @@ import anyio.from_thread
 import anyio.lowlevel
 
 from plugbus._chain.policies import PROOF
-from plugbus._chain.steps import Surroundings, step_for
+from plugbus._chain.steps import Step, Surroundings, step_for
 from plugbus._threads import loop_is_running
 from plugbus.event_types import event_type
 from plugbus.options import ABSENT
 
 if TYPE_CHECKING:
-    from plugbus._chain.steps import Step
     from plugbus._core import Core
     from plugbus.owner import Owner
     from plugbus.subscription import Subscription
-
-__all__ = ("areplay", "replay")
 
 
 def replay(core: Core, subscription: Subscription) -> None:

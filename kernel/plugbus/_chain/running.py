@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from plugbus._chain.links import Entry
     from plugbus.event_types import EventType
 
-__all__ = ("with_context",)
-
 Facts: TypeAlias = "tuple[str | None, str, Callable[[], datetime]]"
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Final, final
 
-from plugbus.options import ABSENT
+from plugbus.options import ABSENT, Target
 from plugbus.registry import Pattern, is_pattern
 
 if TYPE_CHECKING:
     from plugbus.event_types import EventType
-    from plugbus.options import Target
     from plugbus.subscription import Subscription
-
-__all__ = ("ANY", "Shelves")
 
 ANY: Final = object()
 """Stands for every key value."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from plugbus.instrument import Instrument
     from plugbus.subscription import Subscription
 
-__all__ = ("Step", "Surroundings", "step_for")
-
 Call = Callable[..., Any]
 
 

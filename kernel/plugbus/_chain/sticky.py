@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     Call = Callable[..., Any]
 
-__all__ = ("Sticky",)
-
 
 @final
 class Sticky:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from plugbus.owner import Owner
     from plugbus.subscription import Subscription
 
-__all__ = ("overlap", "swap")
-
 
 def overlap(core: Core, generations: Generations | None) -> None:
     """Let a new generation of plugins come beside the old one, in its place in the order; or end that."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from plugbus.event_types import EventType
     from plugbus.owner import Owner
 
-__all__ = ("ASYNC", "Mode", "Table", "Tables", "check_mode")
-
 Mode: TypeAlias = Literal["emit", "aemit", "call", "acall"]
 Table: TypeAlias = "dict[Mode, dict[type, Entry]]"
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from plugbus.errors import EventTypeError
-from plugbus.event_types import event_type, origin_of
+from plugbus.event_types import EventType, event_type, origin_of
 from plugbus.events import Event, NamedEvent, Request
-from plugbus.registry import is_pattern
+from plugbus.registry import TypeRegistry, is_pattern
 
 if TYPE_CHECKING:
-    from plugbus.event_types import EventType
     from plugbus.options import Kind, Target
-    from plugbus.registry import TypeRegistry
     from plugbus.subscription import Subscription
-
-__all__ = ("answers", "checked_targets", "is_root", "known_types")
 
 _ROOTS: Final[frozenset[type]] = frozenset({object, Event, Request, NamedEvent})
 

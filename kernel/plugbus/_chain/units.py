@@ -14,30 +14,14 @@ from weakref import WeakMethod
 
 import anyio
 
-from plugbus._chain.links import Link
-from plugbus._context import carried, resumed
+from plugbus._chain.links import Entry, Link, ThroughLoop
+from plugbus._context import Carried, carried, resumed
 from plugbus._services.units import UNIT, After, Unit, current
-from plugbus._threads import Overrun, back_to_loop
+from plugbus._threads import Overrun, Threads, back_to_loop
 
 if TYPE_CHECKING:
-    from plugbus._chain.links import Entry, ThroughLoop
-    from plugbus._context import Carried
     from plugbus._services.container import Container
     from plugbus._services.late import Late
-    from plugbus._threads import Threads
-
-__all__ = (
-    "after_success",
-    "aopened",
-    "aown_unit",
-    "building_first",
-    "deferring",
-    "joining",
-    "once_scoping",
-    "opened",
-    "opened_on_loop",
-    "own_unit",
-)  # fmt: skip
 
 Call: TypeAlias = Callable[..., Any]
 

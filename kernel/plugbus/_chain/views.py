@@ -11,14 +11,11 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from plugbus.errors import Problem
-from plugbus.event_types import event_type
+from plugbus.event_types import EventType, event_type
 from plugbus.events import Event, NamedEvent, Request
 
 if TYPE_CHECKING:
-    from plugbus.event_types import EventType
     from plugbus.subscription import Subscription
-
-__all__ = ("has_plain_form", "is_view", "plain", "view_of", "view_problem", "viewing")
 
 _plain_forms: Final[WeakKeyDictionary[type, bool]] = WeakKeyDictionary()
 

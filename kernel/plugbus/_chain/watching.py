@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from plugbus.instrument import Watched
+from plugbus.instrument import Instrument, Watched
 
 if TYPE_CHECKING:
     from plugbus.event_types import EventType
-    from plugbus.instrument import Instrument
     from plugbus.subscription import Subscription
-
-__all__ = ("awatched", "watched")
 
 Call = Callable[..., Any]
 

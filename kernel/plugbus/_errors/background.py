@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from plugbus._errors.base import PlugbusError
 
-__all__ = ("BackgroundFullError", "NotDeliveredError", "NotSettledError")
-
 
 class BackgroundFullError(PlugbusError):
     """A background observer has as many events waiting as it may, and this one was not accepted; nothing of it ran.

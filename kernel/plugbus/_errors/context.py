@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from plugbus._errors.base import PlugbusError
 
-__all__ = ("ContextLeakError",)
-
 
 class ContextLeakError(PlugbusError):
     """An async generator yielded inside ``acting_as``, so that its consumer would act as somebody else.

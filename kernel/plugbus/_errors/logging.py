@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from plugbus._errors.base import PlugbusError
 
-__all__ = ("CursorError", "CursorExpiredError")
-
 
 class CursorError(PlugbusError, ValueError):
     """Something that is no cursor of a log of events was given as one.

@@ -6,22 +6,6 @@ from collections.abc import Iterable
 
 from plugbus._errors.base import PlugbusError, Problem, bullets, nearest_hint
 
-__all__ = (
-    "KernelStartError",
-    "ManifestError",
-    "PluginBootError",
-    "PluginError",
-    "PluginGoneError",
-    "PluginInUseError",
-    "PluginLoadError",
-    "PluginNotFoundError",
-    "PluginStuckError",
-    "PluginTimeoutError",
-    "ReloadError",
-    "ServiceError",
-    "WiringError",
-)
-
 
 class WiringError(PlugbusError):
     """Parts that do not fit together, all of them at once; nothing was built.

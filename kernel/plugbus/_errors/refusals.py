@@ -7,8 +7,6 @@ from typing import ClassVar
 
 from plugbus._errors.base import PlugbusError, Problem, bullets
 
-__all__ = ("Conflict", "Forbidden", "Invalid", "NotFound", "Refused", "Unavailable", "Veto")
-
 
 class Refused(PlugbusError):
     """Business code says no, with a reason that the caller may read.

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 from plugbus._errors.base import PlugbusError, bullets, nearest_hint
 
-__all__ = (
-    "DuplicateHandlerError",
-    "DuplicateNameError",
-    "EventDataError",
-    "EventTypeError",
-    "OrderCycleError",
-    "SubscriptionError",
-    "UnknownEventError",
-)
-
 
 class DuplicateHandlerError(PlugbusError):
     """A request got a second handler.

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from plugbus._errors.base import PlugbusError
 
-__all__ = (
-    "BreakerOpenError",
-    "ChainContractError",
-    "EmitCancelled",
-    "EmitLoopError",
-    "ListenerTimeoutError",
-    "NoHandlerError",
-    "NoPrincipalError",
-    "PermissionDeniedError",
-    "StreamOverflowError",
-    "SyncEmitError",
-    "WorkerProcessError",
-)
-
 
 class NoHandlerError(PlugbusError, LookupError):
     """A request came to the bottom of its chain, and nobody answers it.

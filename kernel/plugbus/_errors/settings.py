@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from plugbus._errors.base import Problem, bullets
 from plugbus._errors.plugins import PluginError
 
-__all__ = ("ConfigureError", "SettingsError")
-
 
 class SettingsError(PluginError):
     """Settings that a plugin cannot be given.

@@ -22,15 +22,12 @@ from plugbus._kernel.wiring import provide
 from plugbus.errors import PluginTimeoutError
 from plugbus.lifecycle import PluginState
 from plugbus.marks import Found, noted
-from plugbus.plugin import Provided
+from plugbus.plugin import Phase, Provided
 from plugbus.subscribers import Declaration, Subscribed
 
 if TYPE_CHECKING:
     from plugbus._kernel.settings import Draft
     from plugbus._kernel.unit import Unit
-    from plugbus.plugin import Phase
-
-__all__ = ("Assembler", "is_quick")
 
 _NATIVE: Final[dict[str, Phase]] = {
     "plugbus_boot": "on_boot",

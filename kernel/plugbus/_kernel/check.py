@@ -17,7 +17,7 @@ from plugbus._kernel.marking import unread
 from plugbus._kernel.misnamed import misnamed_steps
 from plugbus._kernel.misspelt import misspelt
 from plugbus._kernel.permitting import grant_problems
-from plugbus._kernel.preparing import Read, read
+from plugbus._kernel.preparing import Preparation, Read, read
 from plugbus._kernel.rehearsal import Rehearsal
 from plugbus.errors import KernelStartError, Problem, WiringError
 from plugbus.lifecycle import PluginState
@@ -25,11 +25,8 @@ from plugbus.manifest import plugin_key
 
 if TYPE_CHECKING:
     from plugbus._kernel.config import Config
-    from plugbus._kernel.preparing import Preparation
     from plugbus._kernel.runtime import Runtime
     from plugbus._kernel.unit import Unit
-
-__all__ = ("check",)
 
 
 def check(runtime: Runtime) -> list[Problem]:

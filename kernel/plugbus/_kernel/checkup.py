@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
     from plugbus.statistics import PluginStatistics
 
-__all__ = ("check_health",)
-
 _QUIET = frozenset({PluginState.DISABLED, PluginState.STOPPED})
 
 

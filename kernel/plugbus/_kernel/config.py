@@ -21,18 +21,6 @@ from plugbus.manifest import Patterns, check_id, plugin_key
 if TYPE_CHECKING:
     from plugbus._kernel.sources import SettingsSource
 
-__all__ = (
-    "Allowed",
-    "Config",
-    "ConfigSource",
-    "Grant",
-    "KernelTable",
-    "allowed",
-    "read_config",
-    "read_grants",
-    "split_names",
-)
-
 ConfigSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | None
 
 ENABLED_VARIABLE: Final = "PLUGBUS_ENABLED"

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
     from plugbus.owner import Owner
 
-__all__ = ("Control",)
-
 _DISABLED: Final = "disabled while the kernel runs"
 
 

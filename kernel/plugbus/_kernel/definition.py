@@ -25,8 +25,6 @@ from plugbus.marks import Checks, Found, noted
 from plugbus.plugin import Plugin, Provided, id_of_class
 from plugbus.subscribers import Subscribed, declarations
 
-__all__ = ("Definition", "Form", "Service", "define", "describe", "folder_of", "plugin_in", "services_of")
-
 Form: TypeAlias = Literal["class", "instance", "module"]
 _OWN: Final = (Provided, Subscribed)  # marks that the kernel itself reads
 

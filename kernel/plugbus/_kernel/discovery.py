@@ -28,8 +28,6 @@ from plugbus._kernel.folders import FolderPlugin, folder_plugins, import_plugin
 from plugbus.errors import PluginLoadError
 from plugbus.manifest import check_id
 
-__all__ = ("ENTRY_POINT_GROUP", "Loaded", "Source", "discover", "loaded_by_name", "refused", "source_of")
-
 ENTRY_POINT_GROUP: Final = "plugbus.plugins"
 _NOT_THERE: Final = (
     "correct the name, or install the package that has it; an id works only for a plugin that this kernel knows."

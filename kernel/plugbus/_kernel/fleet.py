@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Surroundings, Unit
     from plugbus.events import Event
 
-__all__ = ("Fleet",)
-
 
 @final
 class Fleet:

@@ -21,8 +21,6 @@ from plugbus.errors import ManifestError, PlugbusError, PluginLoadError
 from plugbus.log import text_of
 from plugbus.manifest import ID_PATTERN, Manifest, plugin_key
 
-__all__ = ("FolderPlugin", "folder_plugins", "import_plugin", "places", "spec_of")
-
 T = TypeVar("T")
 
 _PREFIX: Final = "plugbus_plugin_"

@@ -16,8 +16,6 @@ from pydantic_core.core_schema import ErrorType
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ("Hiding",)
-
 _SECRETS: Final = (Secret, SecretStr, SecretBytes)
 _SHORTEST_MASKED: Final = 4
 _SLICE: Final = 3

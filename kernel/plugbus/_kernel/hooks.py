@@ -15,8 +15,6 @@ import pluggy
 from plugbus import hookspecs
 from plugbus.errors import PluginError, Problem
 
-__all__ = ("Registry", "Seat", "hook_attributes", "hookspec_problems")
-
 
 class _Names(dict[str, Any]):
     """Plugins by name; pluggy asks at each registration whether an object is among the values, which is linear.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from plugbus.options import Target
     from plugbus.services import Services
 
-__all__ = ("INTERCEPTED", "boot_through", "configured", "interception", "is_intercepted", "kept", "may_give_settings")
-
 INTERCEPTED: Final = (PluginConfiguring, PluginBooting)
 
 

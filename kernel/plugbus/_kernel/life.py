@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from plugbus._kernel.runtime import Runtime
 
-__all__ = ("Life",)
-
 
 @final
 @dataclass(frozen=True, slots=True)

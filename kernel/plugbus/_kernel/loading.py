@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.discovery import Loaded, Source
     from plugbus._kernel.unit import Unit
 
-__all__ = ("Roll", "find_events", "load_all", "load_all_in_threads", "missing_enabled")
-
 _EVENT_TYPE: Final = "__plugbus_event_type__"
 
 

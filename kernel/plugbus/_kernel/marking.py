@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from plugbus.bound import Bound
     from plugbus.owner import Owner
 
-__all__ = ("Marking", "check_marks", "marked_of", "readers_of", "unread")
-
 
 class _Reader(NamedTuple):
     kind: type

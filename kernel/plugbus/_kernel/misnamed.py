@@ -17,8 +17,6 @@ from plugbus.errors import Problem
 if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
 
-__all__ = ("misnamed_steps",)
-
 _PREFIX: Final = "on_"
 _KNOWN: Final = {phase.removeprefix(_PREFIX): phase for phase in PHASES if phase.startswith(_PREFIX)}
 _ELSEWHERE: Final = {

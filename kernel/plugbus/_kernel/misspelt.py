@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from plugbus.event_types import EventType
     from plugbus.subscription import Subscription
 
-__all__ = ("misspelt",)
-
 _LIKENESS: Final = 0.8
 """Of 1.0, as ``difflib`` measures it: two letters exchanged, one too many or one too few, in a name of usual length."""
 

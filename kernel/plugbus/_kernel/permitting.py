@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from plugbus._errors.base import close_names
 from plugbus._services.registration import refuse_kernels_own
-from plugbus.errors import PermissionDeniedError, Problem, ServiceError
-from plugbus.manifest import plugin_key
+from plugbus.errors import PermissionDeniedError, PlugbusError, Problem, ServiceError
+from plugbus.manifest import Manifest, plugin_key
 from plugbus.registry import Pattern
 from plugbus.settings import SettingsStore
 from plugbus.subscribers import declarations, label
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.config import Grant
     from plugbus._kernel.definition import Service
     from plugbus._kernel.unit import Unit
-    from plugbus.errors import PlugbusError
-    from plugbus.manifest import Manifest
-
-__all__ = ("Permitting", "denied_service", "grant_problems", "permit_problems")
 
 FIELDS: Final = ("publishes", "subscribes", "permissions")
 

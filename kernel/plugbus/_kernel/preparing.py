@@ -28,8 +28,6 @@ from plugbus.lifecycle import PluginState
 from plugbus.log import plugin_logger
 from plugbus.manifest import check_id, plugin_key
 
-__all__ = ("KernelOptions", "Preparation", "Read", "read", "required_problems", "several")
-
 T = TypeVar("T")
 
 _NOBODY: Final = "list it in plugins=, install the package with its entry point, or name its folder in plugin_dirs."

@@ -15,7 +15,7 @@ import anyio
 from plugbus._failing import own_failure
 from plugbus._kernel.hiding import Hiding
 from plugbus._kernel.intercepting import configured, kept
-from plugbus._kernel.settings import changed_keys, field_names, leaves, merged_tables
+from plugbus._kernel.settings import Draft, changed_keys, field_names, leaves, merged_tables
 from plugbus._kernel.sources import CONFIGURED, SettingsSource
 from plugbus._kernel.steps import call_step, reason_of
 from plugbus._kernel.targets import provider_of
@@ -37,10 +37,7 @@ from plugbus.settings import Live, SettingsStore
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from plugbus._kernel.settings import Draft
     from plugbus._kernel.unit import Unit
-
-__all__ = ("is_live", "reconfigure")
 
 
 @final

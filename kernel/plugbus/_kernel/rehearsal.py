@@ -21,7 +21,7 @@ from plugbus._kernel.targets import takes_self
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus.bus import EventBus
 from plugbus.errors import PlugbusError, PluginError, Problem, SettingsError
-from plugbus.event_types import event_type
+from plugbus.event_types import EventType, event_type
 from plugbus.explain import dangling
 from plugbus.lifecycle import PluginState
 from plugbus.marks import noted
@@ -29,11 +29,8 @@ from plugbus.subscribers import Declaration, named_declarations
 
 if TYPE_CHECKING:
     from plugbus._kernel.runtime import Runtime
-    from plugbus.event_types import EventType
     from plugbus.owner import Owner
     from plugbus.services import Services
-
-__all__ = ("Rehearsal",)
 
 
 @final

@@ -14,14 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, final
 
-from plugbus._kernel.discovery import Loaded, loaded_by_name
+from plugbus._kernel.discovery import Loaded, Source, loaded_by_name
 from plugbus.errors import PluginLoadError
 
 if TYPE_CHECKING:
-    from plugbus._kernel.discovery import Source
     from plugbus._kernel.unit import Unit
-
-__all__ = ("Aside", "source_anew")
 
 
 @final

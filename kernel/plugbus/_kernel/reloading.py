@@ -28,8 +28,6 @@ from plugbus.log import log_failure
 if TYPE_CHECKING:
     from plugbus._kernel.runtime import Runtime
 
-__all__ = ("Reload",)
-
 
 @final
 class Reload:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
     from plugbus.services import Parameter, Services
 
-__all__ = ("block", "block_by", "dependents", "down_below", "exchange", "leaving", "resolve", "why_down")
-
 _DOWN = frozenset({PluginState.FAILED, PluginState.BLOCKED, PluginState.DISABLED, PluginState.STOPPED})
 
 

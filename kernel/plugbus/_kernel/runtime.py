@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.reloading import Reload
     from plugbus._threads import Threads
 
-__all__ = ("Runtime",)
-
 
 @final
 class Runtime:

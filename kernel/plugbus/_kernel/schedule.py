@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from plugbus._kernel.unit import Unit
 
-__all__ = ("in_order",)
-
 
 async def in_order(
     units: Sequence[Unit], at_once: Callable[[Unit], bool], in_a_task: Callable[[Unit], Awaitable[None]]

@@ -24,17 +24,6 @@ from plugbus._kernel.sources import (
 )
 from plugbus.errors import Problem, SettingsError
 
-__all__ = (
-    "Draft",
-    "Origins",
-    "Validated",
-    "changed_keys",
-    "field_names",
-    "leaves",
-    "merged_tables",
-    "validate_settings",
-)
-
 M = TypeVar("M", bound=BaseModel)
 
 Path: TypeAlias = tuple[str, ...]

@@ -12,8 +12,6 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-__all__ = ("ENDING", "receive_signals")
-
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 

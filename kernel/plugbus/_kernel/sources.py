@@ -17,11 +17,6 @@ from plugbus._kernel.config import Config
 from plugbus.errors import Problem
 from plugbus.manifest import plugin_key
 
-__all__ = (
-    "LEVELS", "Level", "SettingsSource", "alternatives", "from_environment", "nest", "settings_sources", "unknown_key",
-    "variable_name",
-)  # fmt: skip
-
 Level: TypeAlias = Literal["defaults", "file", "stored", "environment", "argument"]
 
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)

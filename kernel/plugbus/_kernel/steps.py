@@ -23,8 +23,6 @@ from plugbus.log import text_of
 if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
 
-__all__ = ("call_step", "reason_of")
-
 _REFUSABLE: Final = {PluginConfiguring.__name__, PluginBooting.__name__}
 
 

@@ -18,8 +18,6 @@ from plugbus.subscribers import Listener, named_declarations
 if TYPE_CHECKING:
     from plugbus._kernel.definition import Definition, Service
 
-__all__ = ("PHASES", "Target", "called_by_others", "provider_of", "takes_self", "targets_of")
-
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 _GIVEN: Final = {"listener": 2, "handler": 1, "observer": 1}
 

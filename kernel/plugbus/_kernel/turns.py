@@ -16,8 +16,6 @@ import anyio.lowlevel
 from plugbus._route import NOT_CARRIED
 from plugbus.errors import PluginError
 
-__all__ = ("Turns",)
-
 
 @final
 class _Turn:

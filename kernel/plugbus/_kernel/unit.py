@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 from plugbus._chain.flights import Flights
-from plugbus._kernel.definition import folder_of
+from plugbus._kernel.definition import Definition, folder_of
 from plugbus._kernel.hiding import Hiding
-from plugbus._kernel.hooks import Seat
+from plugbus._kernel.hooks import Registry, Seat
 from plugbus._kernel.settings import Draft
 from plugbus._kernel.sources import CONFIGURED, SettingsSource, settings_sources
 from plugbus._kernel.targets import Target, targets_of
 from plugbus.errors import PluginBootError, PluginError, PluginGoneError
 from plugbus.lifecycle import PluginState
 from plugbus.log import Logger, plugin_logger
-from plugbus.manifest import plugin_key
+from plugbus.manifest import Manifest, plugin_key
 from plugbus.owner import Owner
 from plugbus.plugin import Phase, PluginContext
 
@@ -30,20 +30,15 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from plugbus._kernel.config import Config
-    from plugbus._kernel.definition import Definition
     from plugbus._kernel.discovery import Loaded, Source
-    from plugbus._kernel.hooks import Registry
     from plugbus._kernel.marking import Marking
     from plugbus._kernel.permitting import Permitting
     from plugbus.bus import EventBus
-    from plugbus.manifest import Manifest
     from plugbus.marks import Found
     from plugbus.services import Services
     from plugbus.tasks import Tasks
 
     M = TypeVar("M", bound="BaseModel")
-
-__all__ = ("Surroundings", "Unit")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from plugbus._kernel.unit import Unit
     from plugbus.owner import Owner
 
-__all__ = ("SettingsTypes", "provide", "wiring_problems")
-
 SEPARATOR: Final = ": "
 
 

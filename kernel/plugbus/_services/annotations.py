@@ -12,8 +12,6 @@ from typing import Annotated, Any, Final, ForwardRef, Union, final, get_args, ge
 
 from plugbus._services.keys import Inject, Named
 
-__all__ = ("BY_NAME", "Scopes", "UnresolvedError", "read", "scopes_of")
-
 Scopes = tuple[Mapping[str, Any], ...]
 
 

@@ -22,8 +22,6 @@ from plugbus.scope import Scope
 if TYPE_CHECKING:
     from plugbus._generations import Generations
 
-__all__ = ("Asking",)
-
 T = TypeVar("T")
 
 

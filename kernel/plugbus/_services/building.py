@@ -20,8 +20,6 @@ from plugbus.errors import ServiceError
 if TYPE_CHECKING:
     from plugbus._services.container import Container
 
-__all__ = ("build_async", "build_sync")
-
 _under_way: ContextVar[tuple[Claim, ...]] = ContextVar("plugbus_building", default=())
 
 

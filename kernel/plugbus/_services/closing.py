@@ -11,18 +11,13 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import Any, Final, cast, final
 
 import anyio
 import anyio.to_thread
 
-from plugbus._services.homes import CallersThread
+from plugbus._services.homes import CallersThread, Home
 from plugbus.errors import ServiceError
-
-if TYPE_CHECKING:
-    from plugbus._services.homes import Home
-
-__all__ = ("Exit", "close_all", "close_now", "newest_first", "raise_failures")
 
 _built: Final = itertools.count()
 

@@ -16,20 +16,16 @@ from plugbus._services.closing import Exit, close_all, close_now, raise_failures
 from plugbus._services.messages import Where, duplicate
 from plugbus._services.overrides import Override
 from plugbus._services.parameters import Parameter
-from plugbus._services.planning import ANYONE, Planner, Step
+from plugbus._services.planning import ANYONE, Fixed, Planner, Step
 from plugbus._services.providers import Provider
 from plugbus._services.registry import Registry
 from plugbus._services.stores import ABSENT, Store, Stores
-from plugbus._services.units import current
+from plugbus._services.units import Level, current
 from plugbus.errors import PluginGoneError, Problem, ServiceError, WiringError
 from plugbus.owner import Owner
 
 if TYPE_CHECKING:
     from plugbus._generations import Generations
-    from plugbus._services.planning import Fixed
-    from plugbus._services.units import Level
-
-__all__ = ("Container",)
 
 
 class Bound(NamedTuple):

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from plugbus._services.container import Container
     from plugbus.owner import Owner
 
-__all__ = ("Divided", "divide", "is_data")
-
 _SCALARS: Final = (
     BaseModel, Decimal, Enum, NoneType, PurePath, UUID, bool, bytes, complex, date, float, int, str, time, timedelta,
 )  # fmt: skip

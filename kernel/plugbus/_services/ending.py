@@ -14,8 +14,6 @@ from plugbus.log import named_logger
 if TYPE_CHECKING:
     from plugbus._services.units import After
 
-__all__ = ("Ending", "cannot_wait")
-
 
 def cannot_wait(error: BaseException | None) -> bool:
     """Tell whether nothing can be awaited any more: a coroutine was thrown away in the middle.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from plugbus._services.container import Container
     from plugbus._services.parameters import Parameter
 
-__all__ = ("FACED", "facing", "principal_now", "value_of")
-
 
 def principal_now() -> Principal | None:
     """Return who acts."""

@@ -20,8 +20,6 @@ import anyio.to_thread
 from plugbus._threads import loop_is_running
 from plugbus.errors import ServiceError
 
-__all__ = ("OPEN_ON_LOOP", "CallersThread", "Home", "OwnThread", "away")
-
 Call = Callable[..., Any]
 
 OPEN_ON_LOOP: Final = "open the unit of work on the loop: `async with services.scope()`, `bus.aemit()` or `bus.acall()`"

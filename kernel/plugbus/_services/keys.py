@@ -10,8 +10,6 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any, NamedTuple, final, get_args, get_origin
 
-__all__ = ("Inject", "Named", "label", "place", "underlying")
-
 
 @final
 class Named(NamedTuple):

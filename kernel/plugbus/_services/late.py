@@ -7,17 +7,14 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from plugbus._services.homes import away
+from plugbus._services.homes import Home, away
 from plugbus._services.keys import underlying
 from plugbus._services.units import current
 
 if TYPE_CHECKING:
     from plugbus._services.container import Bound, Container
-    from plugbus._services.homes import Home
     from plugbus._services.parameters import Parameter
     from plugbus.owner import Owner
-
-__all__ = ("Late", "late")
 
 
 class Late(functools.partial[Any]):

@@ -13,22 +13,6 @@ from plugbus._services.providers import Provider
 from plugbus._services.registry import Registry
 from plugbus.errors import PermissionDeniedError, Problem
 
-__all__ = (
-    "ambiguous",
-    "cycle",
-    "differs",
-    "duplicate",
-    "hint_for",
-    "missing",
-    "neither",
-    "no_unit",
-    "not_by_name",
-    "not_permitted",
-    "same_thing",
-    "too_short",
-    "where_is",
-)
-
 Where = str | Callable[..., Any]
 
 _LIVES: Final[dict[str, str]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, final
 
 from plugbus._services.annotations import BY_NAME
@@ -13,8 +12,6 @@ from plugbus._services.stores import Stores
 
 if TYPE_CHECKING:
     from plugbus._services.container import Container
-
-__all__ = ("Override",)
 
 
 @final
@@ -52,15 +49,11 @@ class Override:
     def __enter__(self) -> None:
         self._container.push(self)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         raise_failures(self._container.close_sync(self._container.pop(self)))
 
     async def __aenter__(self) -> None:
         self._container.push(self)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         raise_failures(await self._container.close_async(self._container.pop(self)))

@@ -18,8 +18,6 @@ from typing import Any, Final, NamedTuple, final
 from plugbus._services.annotations import BY_NAME, Scopes, UnresolvedError, read, scopes_of
 from plugbus._services.keys import label, underlying
 
-__all__ = ("Parameter", "parameters_of", "wanted")
-
 _KEPT: Final = "__plugbus_parameters__"
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from plugbus._services.container import Container
     from plugbus._services.units import Level
 
-__all__ = ("ANYONE", "Fixed", "Planner", "Step")
-
 ANYONE: Final = Owner("any plugin")  # who asks, when the graph is checked for nobody in particular
 BASE: Final = -1  # the layer below all overrides
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from plugbus._services.stores import Store
     from plugbus.owner import Owner
 
-__all__ = ("LIFETIMES", "Lifetime", "Made", "Provider", "needs_loop", "open_async", "open_sync")
-
 Lifetime: TypeAlias = Literal["app", "plugin", "call"]
 """How long a service lives: as long as the container, as the plugin that asked for it, or for one unit of work."""
 

@@ -14,8 +14,6 @@ from plugbus.errors import ServiceError
 from plugbus.owner import HOST_ID, Owner
 from plugbus.settings import SettingsStore
 
-__all__ = ("Registration", "refuse_kernels_own")
-
 
 @final
 class Registration:

@@ -11,8 +11,6 @@ from plugbus._services.annotations import BY_NAME
 from plugbus._services.parameters import Parameter
 from plugbus._services.providers import Provider
 
-__all__ = ("Registry",)
-
 K = TypeVar("K")
 
 

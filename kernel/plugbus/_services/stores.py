@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from plugbus._services.homes import Home
     from plugbus.owner import Owner
 
-__all__ = ("ABSENT", "Claim", "Store", "Stores")
-
 
 ABSENT: Final = object()
 

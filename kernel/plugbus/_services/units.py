@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from plugbus._services.overrides import Override
     from plugbus._services.providers import Provider
 
-__all__ = ("UNIT", "After", "Level", "Unit", "current", "detached")
-
 Seeds = Mapping[tuple[Any, str | None], object]
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ("imported", "main")
-
 _STDIN: Final = 0
 _STDOUT: Final = 1
 _STDERR: Final = 2

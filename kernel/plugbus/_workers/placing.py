@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from plugbus.owner import Owner
     from plugbus.subscription import Subscription
 
-__all__ = ("check_outside", "enter", "leave")
-
 _pools: Final[WeakKeyDictionary[Owner, Pool]] = WeakKeyDictionary()
 _HINT: Final = "Make it a function of a module, or a @staticmethod of the plugin's class."
 

@@ -18,8 +18,6 @@ from plugbus._threads import Threads
 from plugbus._workers.process import Worker
 from plugbus.errors import PluginGoneError
 
-__all__ = ("Pool",)
-
 
 @final
 class Pool:

@@ -13,8 +13,6 @@ from typing import Final, final
 from plugbus._kernel.folders import places
 from plugbus._workers.wire import read, write
 
-__all__ = ("Lost", "Worker")
-
 # Everything that the child imports it must find where the parent does.
 _START: Final = """\
 import ast, sys

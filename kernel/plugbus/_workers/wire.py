@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import IO, Final
 
-__all__ = ("read", "write")
-
 _HEAD: Final = 8
 
 

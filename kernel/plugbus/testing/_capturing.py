@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from plugbus.bus import EventBus
     from plugbus.options import Target
 
-__all__ = ("Captured", "capture")
-
 
 class Captured(Sequence[Any]):
     """The events that were captured so far, in the order in which they were told; equal to a list of the same.

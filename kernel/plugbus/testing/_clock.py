@@ -13,8 +13,6 @@ import anyio.lowlevel
 
 from plugbus._threads import call_soon
 
-__all__ = ("FakeClock",)
-
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 

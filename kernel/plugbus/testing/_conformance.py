@@ -23,8 +23,6 @@ from plugbus.plugin import Plugin
 from plugbus.testing._kernels import KernelFactory
 from plugbus.testing._leftovers import environment_put_back, left_in_process, traces_in_process
 
-__all__ = ("Conformance", "PluginConformance")
-
 
 @final
 class Conformance:

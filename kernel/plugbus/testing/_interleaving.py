@@ -17,8 +17,6 @@ from plugbus.subscribers import AsyncNextFn, Listener, NextFn
 if TYPE_CHECKING:
     from plugbus.bus import EventBus
 
-__all__ = ("interleaved",)
-
 MOST_TURNS = 4
 """Turns that one emit may lose at one place; a few are enough to let any other one pass."""
 

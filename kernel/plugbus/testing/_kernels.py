@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import Any, Self, final
 
 from plugbus.clock import Clock
 from plugbus.kernel import Kernel
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-
-__all__ = ("KernelFactory",)
 
 
 @final
@@ -81,7 +75,5 @@ class KernelFactory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -17,8 +17,6 @@ from typing import Final, Literal, TypeAlias
 import anyio
 import anyio.to_thread
 
-__all__ = ("environment_put_back", "left_in_process", "traces_in_process")
-
 Kind: TypeAlias = Literal["task", "thread", "child process", "open file", "log handler", "variable"]
 Trace: TypeAlias = tuple[Kind, object, str]
 """What it is, by what it is told from others, and its name."""

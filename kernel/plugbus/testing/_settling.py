@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from plugbus.kernel import Kernel
     from plugbus.portal import KernelPortal
 
-__all__ = ("settle", "unsettled")
-
 
 async def settle(kernel: Kernel | KernelPortal, *, timeout_seconds: float = 5.0) -> None:
     """Wait until nothing is left of what emits caused: background observers, their retries, and posted events.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from plugbus.instrument import Watched
     from plugbus.kernel import Kernel
 
-__all__ = ("until",)
-
 T = TypeVar("T")
 
 _LOOK_AGAIN_SECONDS: Final = 0.05
