@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from plugbus import ABSENT, Kernel, Plugin
 from plugbus._kernel.config import read_config
-from plugbus._kernel.settings import Draft, validate_settings
+from plugbus._kernel.settings import Draft
 from plugbus._kernel.sources import SettingsSource, settings_sources, variable_name
 from plugbus.errors import KernelStartError, SettingsError
 
@@ -44,7 +45,9 @@ class Settings(BaseModel):
 
 
 def validated(*sources: SettingsSource, model: type[BaseModel] = Settings):
-    return validate_settings("shop", model, sources)
+    """Return the settings that sources give, and where each key comes from."""
+    draft = Draft("shop", model, sources)
+    return SimpleNamespace(settings=draft.validated(model), origins=draft.origins())
 
 
 def environment(**variables: str) -> SettingsSource:

@@ -260,7 +260,6 @@ class Switched(Protocol):
 
     def with_context(self) -> None:
         """Set the context around each emit from now on."""
-        ...
 
 
 @final

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._annotations import underlying
 from plugbus._chain.book import Book
-from plugbus._chain.breaking import BreakerState
-from plugbus._chain.bridge import Bridge
 from plugbus._chain.compile import Cast, compile_async, compile_sync, with_units
-from plugbus._chain.dispatch import ByKey, by_name
 from plugbus._chain.failures import Failures, ListenerFailed
+from plugbus._chain.hearing import ANY, Placed, Roles, Shelves, in_order
 from plugbus._chain.links import Entry
-from plugbus._chain.order import Placed, Roles, in_order
-from plugbus._chain.running import with_context
-from plugbus._chain.shelves import ANY, Shelves
+from plugbus._chain.policies import BreakerState
+from plugbus._chain.running import Bridge, with_context
 from plugbus._chain.steps import Step, Surroundings, step_for
 from plugbus._chain.sticky import Sticky
-from plugbus._chain.tables import ASYNC, Mode, Tables, check_mode
+from plugbus._chain.tables import ASYNC, ByKey, Mode, Tables, by_name, check_mode
 from plugbus._chain.targets import answers, is_root
 from plugbus._chain.units import once_scoping
 from plugbus._chain.watching import awatched, watched

@@ -13,7 +13,6 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, final
 
 from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
-from plugbus._chain.breaking import BreakerState
 from plugbus._chain.compile import unless_on_loop
 from plugbus._chain.invoking import (
     Guards,
@@ -26,6 +25,7 @@ from plugbus._chain.invoking import (
     without_coroutine,
 )
 from plugbus._chain.links import Entry, here
+from plugbus._chain.policies import BreakerState
 from plugbus._chain.units import aopened, building_first, opened, opened_on_loop
 from plugbus._services.late import Late
 from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError, SubscriptionError

@@ -35,11 +35,9 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the date and time of day, aware of its time zone; it may jump."""
-        ...
 
     def monotonic(self) -> float:
         """Return seconds since some fixed point; it never goes back, so differences are durations."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait; this suspends, and can be cancelled.
@@ -47,7 +45,6 @@ class Clock(Protocol):
         Args:
             seconds: How long, in seconds; zero lets others run.
         """
-        ...
 
 
 @final

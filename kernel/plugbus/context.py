@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from plugbus._context import HERE, WANTED, Current, Here, in_force
-from plugbus._early import asked_within, settled
-from plugbus._yielding import lent
+from plugbus._early import asked_within, lent, settled
 
 if TYPE_CHECKING:
     from plugbus.principal import Principal

@@ -57,10 +57,15 @@ A message says what happened, where, and what to do; the facts are attributes; e
 
 from __future__ import annotations
 
-from plugbus._errors.background import BackgroundFullError, NotDeliveredError, NotSettledError
+from plugbus._errors.background import (
+    BackgroundFullError,
+    ContextLeakError,
+    CursorError,
+    CursorExpiredError,
+    NotDeliveredError,
+    NotSettledError,
+)
 from plugbus._errors.base import PlugbusError, Problem
-from plugbus._errors.context import ContextLeakError
-from plugbus._errors.logging import CursorError, CursorExpiredError
 from plugbus._errors.plugins import (
     KernelStartError,
     ManifestError,

@@ -89,7 +89,6 @@ class EventLog(Protocol):
     @property
     def cursor(self) -> str:
         """The place of the newest event that can be read; what is after it is yet to come."""
-        ...
 
     def append(self, event: LoggedEvent) -> None:
         """Take in an event, from any thread; never waits, not even for a disk.
@@ -97,7 +96,6 @@ class EventLog(Protocol):
         Args:
             event: What is to be on record; its cursor is given here.
         """
-        ...
 
     def check(self, cursor: str) -> None:
         """Refuse a cursor that nobody can go on after; never waits.
@@ -109,7 +107,6 @@ class EventLog(Protocol):
             CursorError: If it is none.
             CursorExpiredError: If events after it are gone, or it is that of another log.
         """
-        ...
 
     async def read(self, cursor: str, *, limit: int = 100) -> Sequence[LoggedEvent]:
         """Return what comes right after a cursor; nothing if that is yet to come.
@@ -122,7 +119,6 @@ class EventLog(Protocol):
             CursorError: As :meth:`check`.
             CursorExpiredError: As :meth:`check`.
         """
-        ...
 
     async def wait(self, cursor: str) -> None:
         """Wait until there is something to be read after a cursor, or to be told about it; cancelling loses nothing.
@@ -130,16 +126,12 @@ class EventLog(Protocol):
         Raises:
             CursorError: As :meth:`check`.
         """
-        ...
 
     async def flush(self) -> None:
         """Wait until everything that was taken in can be read, and lasts as long as this log promises."""
-        ...
 
     def statistics(self) -> LogStatistics:
         """Return what it holds and has lost."""
-        ...
 
     async def aclose(self) -> None:
         """Keep what was taken in, and give back what is held."""
-        ...

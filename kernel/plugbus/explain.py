@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 
 from pydantic import BaseModel, ConfigDict
 
-from plugbus._chain.order import Roles, meant_by
+from plugbus._chain.hearing import Roles, meant_by
 from plugbus.errors import Problem
 from plugbus.options import ABSENT, OUTSIDE, Reference
 

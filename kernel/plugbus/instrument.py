@@ -52,8 +52,6 @@ class Instrument(Protocol):
 
     def enter(self, what: Watched, event: object, /) -> object:
         """Note a start; what it returns is handed to ``leave``."""
-        ...
 
     def leave(self, what: Watched, token: object, error: BaseException | None, /) -> None:
         """Note an end; *error* is what was raised, a cancellation too."""
-        ...

@@ -158,7 +158,7 @@ class PluginConfiguring(Event, name="plugin.configuring", key="plugin", defer_bu
             SettingsError: If they are not valid; each problem with its key and source, and without its value.
         """
         draft = self._settings()
-        return None if draft.model is None else draft.validated(draft.model).settings
+        return None if draft.model is None else draft.validated(draft.model)
 
 
 class PluginBooting(Request[None], name="plugin.booting", key="plugin", defer_build=True):

@@ -30,31 +30,24 @@ class Logger(Protocol):
 
     def bind(self, **facts: Any) -> Self:
         """Return a logger that adds these facts to each line."""
-        ...
 
     def debug(self, event: str, /, *args: Any, **facts: Any) -> Any:
         """Log what helps whoever looks for a mistake."""
-        ...
 
     def info(self, event: str, /, *args: Any, **facts: Any) -> Any:
         """Log what happened in the normal course of things."""
-        ...
 
     def warning(self, event: str, /, *args: Any, **facts: Any) -> Any:
         """Log what somebody should look at some day."""
-        ...
 
     def error(self, event: str, /, *args: Any, **facts: Any) -> Any:
         """Log what went wrong."""
-        ...
 
     def exception(self, event: str, /, *args: Any, **facts: Any) -> Any:
         """Log what went wrong, with the traceback of the error being handled."""
-        ...
 
     def critical(self, event: str, /, *args: Any, **facts: Any) -> Any:
         """Log what keeps the service from working."""
-        ...
 
 
 def plugin_logger(plugin_id: str) -> Logger:

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, final, get_args
 
-from typing_extensions import Unpack
-
 from plugbus._errors.base import close_names
 from plugbus.errors import SubscriptionError
 from plugbus.retry import Retry
@@ -118,16 +116,6 @@ class ObserveOptions(_Ordered, total=False):
     concurrency: int | None
 
 
-class _AllOptions(_Ordered, total=False):
-    on_error: ErrorPolicy | None
-    inside: bool
-    background: bool
-    retry: Retry | None
-    overflow: BackgroundOverflow | None
-    max_queue: int | None
-    concurrency: int | None
-
-
 @final
 class Options(NamedTuple):
     """How a subscriber takes part; see ``EventBus.listen`` for the meaning of each."""
@@ -150,7 +138,7 @@ class Options(NamedTuple):
     concurrency: int | None = None
 
     @classmethod
-    def of(cls, **options: Unpack[_AllOptions]) -> Options:
+    def of(cls, **options: Any) -> Options:
         """Build from keyword arguments, a lone reference as well as a sequence of them.
 
         Raises:
@@ -161,7 +149,7 @@ class Options(NamedTuple):
             hint = f"Did you mean {near[0]}=?" if near else f"There are {', '.join(cls._fields)}."
             raise SubscriptionError("a subscriber", f"there is no option {unknown!r}", hint)
         before, after = _references(options.get("before", ())), _references(options.get("after", ()))
-        return cls(**{**options, "before": before, "after": after})  # type: ignore[arg-type]  # each is checked above
+        return cls(**{**options, "before": before, "after": after})
 
     def check(self, subscriber: str, kind: Kind) -> None:
         """Refuse what cannot work.

@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 import anyio.to_thread
@@ -131,9 +130,7 @@ class Scope:
     def __enter__(self) -> Self:
         return self._enter(Unit.here(self._container, self._seeds))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         unit = self._open()
         self._acting.__exit__(None, None, None)
         unit.end(error)
@@ -141,9 +138,7 @@ class Scope:
     async def __aenter__(self) -> Self:
         return self._enter(Unit.on_loop(self._container, self._seeds))
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         unit = self._open()
         self._acting.__exit__(None, None, None)
         await unit.aend(error)

@@ -16,10 +16,9 @@ from plugbus._services.asking import Asking
 from plugbus._services.closing import raise_failures
 from plugbus._services.container import Container
 from plugbus._services.keys import Inject, Named, label, place
-from plugbus._services.overrides import Override
 from plugbus._services.parameters import Parameter, parameters_of, wanted
 from plugbus._services.providers import LIFETIMES, Lifetime, Provider
-from plugbus._services.registration import Registration, refuse_kernels_own
+from plugbus._services.registration import Override, Registration, refuse_kernels_own
 from plugbus.errors import Problem
 from plugbus.owner import Owner
 

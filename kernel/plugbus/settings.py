@@ -88,7 +88,6 @@ class SettingsStore(Protocol):
         Args:
             plugin: Its id.
         """
-        ...
 
     def save(self, plugin: str, values: Mapping[str, Any], /) -> object:
         """Keep this for a plugin, instead of whatever was kept before.
@@ -97,4 +96,3 @@ class SettingsStore(Protocol):
             plugin: Its id.
             values: Nested like its settings.
         """
-        ...

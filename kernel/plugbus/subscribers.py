@@ -6,7 +6,7 @@ Owns what is declared; ``bus.py`` turns a declaration into a subscription.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, cast, final, overload
+from typing import Any, Final, Generic, NamedTuple, ParamSpec, Protocol, cast, final, overload
 
 from typing_extensions import TypeVar, Unpack
 
@@ -37,6 +37,10 @@ E_contra = TypeVar("E_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True, default=E_contra)
 
 
+GIVEN: Final[dict[Kind, int]] = {"listener": 2, "handler": 1, "observer": 1}
+"""How many parameters each kind of subscriber is given; whatever else it takes is injected."""
+
+
 class Subscribed(NamedTuple):
     """What the decorators of subscribers note on a function."""
 
@@ -57,7 +61,6 @@ class NextFn(Protocol[E_contra, R_co]):
 
     def __call__(self, event: E_contra, /) -> R_co:
         """Run what is below with *event* and return its result."""
-        ...
 
 
 class AsyncNextFn(Protocol[E_contra, R_co]):
@@ -70,7 +73,6 @@ class AsyncNextFn(Protocol[E_contra, R_co]):
 
     def __call__(self, event: E_contra, /) -> Awaitable[R_co]:
         """Run what is below with *event*; awaiting it gives its result."""
-        ...
 
 
 class Listener(Generic[E, R]):

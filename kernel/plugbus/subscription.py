@@ -6,18 +6,16 @@ Owns no behaviour of the chain; ``_chain/`` reads it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
-from plugbus._chain.views import has_plain_form
+from plugbus._chain.targets import has_plain_form
 from plugbus.events import NamedEvent
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from plugbus._background.queue import Queue
     from plugbus._background.runner import Runner
-    from plugbus._chain.breaking import BreakerState
-    from plugbus._services.container import Container
+    from plugbus._chain.policies import BreakerState
+    from plugbus._chain.register import Prepared
     from plugbus.event_types import EventType
     from plugbus.options import Kind, Options, Target
     from plugbus.owner import Owner
@@ -48,47 +46,26 @@ class Subscription:
     """
 
     __slots__ = (
-        "_close",
-        "acall",
-        "background",
-        "breaker",
-        "call",
-        "closed",
-        "container",
-        "events",
-        "kind",
-        "name",
-        "options",
-        "owner",
-        "sequence",
-        "suspect",
-        "target",
-        "view",
-    )
+        "_close", "acall", "background", "breaker", "call", "closed", "container", "events", "kind", "name", "options",
+        "owner", "sequence", "suspect", "target", "view",
+    )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - called from one place
         self,
-        *,
         kind: Kind,
         events: tuple[Target, ...],
         options: Options,
         owner: Owner,
         name: str,
         sequence: tuple[int, int],
-        target: Any,
-        call: Callable[..., Any] | None,
-        acall: Callable[..., Any] | None,
-        view: type[BaseModel] | None,
-        suspect: bool,
-        container: Container | None,
-        breaker: BreakerState | None,
+        ready: Prepared,
         close: Callable[[Subscription], None],
     ) -> None:
         self.kind: Kind = kind
         self.events, self.options, self.owner = events, options, owner
-        self.name, self.sequence, self.target = name, sequence, target
-        self.call, self.acall, self.view, self.breaker = call, acall, view, breaker
-        self.suspect, self.container = suspect, container
+        self.name, self.sequence = name, sequence
+        self.target, self.call, self.acall, self.view, self.container, self.suspect = ready
+        self.breaker: BreakerState | None = None
         self.background: tuple[Queue, Runner] | None = None
         self.closed = False
         self._close = close

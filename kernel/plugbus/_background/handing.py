@@ -1,4 +1,4 @@
-"""What an emit does for a background observer: hand the event in, now or once its unit of work has succeeded.
+"""What a bus has of background work: opening it without a kernel, and handing events in, now or after a unit of work.
 
 Owns the step in the chain, and posting, which is the same without a chain.
 """
@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, final
+
+import anyio
 
 from plugbus._background.entrance import Lost, aput, check_room, full_error, put
 from plugbus._background.items import Item, Limits
@@ -21,10 +23,41 @@ from plugbus.errors import SubscriptionError
 from plugbus.event_types import event_type
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from plugbus._chain.steps import Step, Surroundings
     from plugbus._core import Core
     from plugbus.owner import Owner
     from plugbus.subscription import Subscription
+
+
+@final
+class BackgroundOpen:
+    """What ``EventBus.background`` returns: runs background work from ``async with`` to its end."""
+
+    __slots__ = ("_core", "_drain_seconds", "_group", "_runner")
+
+    def __init__(self, core: Core, drain_seconds: float) -> None:
+        if not drain_seconds >= 0:  # this way round, NaN fails too
+            raise ValueError(f"background(drain_seconds={drain_seconds!r}): must not be below zero")
+        self._core, self._drain_seconds = core, drain_seconds
+        self._runner = Runner(core.clock)
+        self._group: TaskGroup
+
+    async def __aenter__(self) -> None:
+        with self._core.lock:
+            now = self._core.background
+            if now is not None and not now.ended:
+                raise RuntimeError("this bus has somebody already who runs its background work")
+            self._group = anyio.create_task_group()
+            self._runner.attach(self._core)
+        await self._group.__aenter__()
+        self._runner.start(self._group)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.drain(None, self._drain_seconds)
+        # What the body raised is not shown to the task group, which would wrap it into a group.
+        await self._group.__aexit__(None, None, None)
 
 
 def queue_of(runner: Runner | None, subscription: Subscription) -> tuple[Queue, Runner]:

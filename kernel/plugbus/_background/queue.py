@@ -15,7 +15,7 @@ from plugbus._background.items import Item, Lane, Limits, Waiter
 from plugbus.statistics import BackgroundStatistics
 
 if TYPE_CHECKING:
-    from plugbus._chain.breaking import BreakerState
+    from plugbus._chain.policies import BreakerState
     from plugbus.owner import Owner
 
 DROPPED: Final = "it was dropped, because the queue is full"

@@ -29,8 +29,8 @@ from plugbus.errors import NotDeliveredError, PluginError
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from plugbus._chain.breaking import BreakerState
     from plugbus._chain.failures import Failures
+    from plugbus._chain.policies import BreakerState
     from plugbus._core import Core
     from plugbus.owner import Owner
 

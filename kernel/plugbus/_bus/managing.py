@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from plugbus._bus.state import BusState
-from plugbus._chain import swapping
+from plugbus._chain import book
+from plugbus._chain.hearing import ANY
 from plugbus._chain.register import prepare
-from plugbus._chain.replaying import areplay
-from plugbus._chain.shelves import ANY
-from plugbus._chain.targets import checked_targets, known_types
-from plugbus._chain.views import view_problem
+from plugbus._chain.sticky import areplay
+from plugbus._chain.targets import checked_targets, known_types, view_problem
 from plugbus._closing import Closing
 from plugbus._logging import FEEDING, Feed
 from plugbus._permits import passed_by
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from plugbus._background.alone import BackgroundOpen
+    from plugbus._background.handing import BackgroundOpen
     from plugbus._background.runner import Runner
     from plugbus._generations import Generations
     from plugbus.errors import Problem
@@ -183,7 +182,7 @@ class Managing(BusState):
     def overlap(self, generations: Generations | None) -> None:
         """Let new plugins come beside those in whose place they are to be; ``None`` ends that."""
         self._owner.check_acting_for(None)
-        swapping.overlap(self._core, generations)
+        book.overlap(self._core, generations)
 
     def swap(self, generations: Generations, *, back: bool = False) -> None:
         """Let the new ones hear instead of the old ones, or the other way round, at once.
@@ -192,7 +191,7 @@ class Managing(BusState):
             PlugbusError: If what came onto the bus meanwhile contradicts it; nothing has changed then.
         """
         self._owner.check_acting_for(None)
-        swapping.swap(self._core, generations, back=back)
+        book.swap(self._core, generations, back=back)
 
     async def replay(self, owner: Owner) -> None:
         """Replay sticky events to the subscriptions of an owner that has just become active."""
@@ -230,7 +229,7 @@ class Managing(BusState):
             >>> anyio.run(main)
             thanks for 5
         """
-        from plugbus._background.alone import BackgroundOpen  # only where somebody has such work
+        from plugbus._background.handing import BackgroundOpen  # only where somebody has such work
 
         self._owner.check_acting_for(None)
         return BackgroundOpen(self._core, drain_seconds)

@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from plugbus._bus.state import BusState
 from plugbus._chain.register import prepare
-from plugbus._chain.replaying import replay
+from plugbus._chain.sticky import replay
 from plugbus._chain.targets import checked_targets, known_types
 from plugbus._logging import LoggedStream
 from plugbus.errors import PluginGoneError

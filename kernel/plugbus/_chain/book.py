@@ -1,13 +1,16 @@
-"""The book of subscriptions: names, owners, order of arrival, and the index over them."""
+"""The book of subscriptions: names, owners, order of arrival, the index over them, and the exchange of generations.
+
+What else of a plugin is exchanged when it is reloaded is in ``_kernel/reloading.py``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, final
 from weakref import WeakKeyDictionary
 
-from plugbus._chain.shelves import Shelves
+from plugbus._chain.hearing import Shelves
 from plugbus._chain.targets import is_root
 from plugbus.errors import DuplicateHandlerError, SubscriptionError
 from plugbus.event_types import EventType, event_type
@@ -17,8 +20,9 @@ from plugbus.subscription import Subscription
 
 if TYPE_CHECKING:
     from plugbus._background.runner import Runner
-    from plugbus._chain.breaking import BreakerState
+    from plugbus._chain.policies import BreakerState
     from plugbus._chain.register import Prepared
+    from plugbus._core import Core
     from plugbus._generations import Generations
     from plugbus.owner import Owner
 
@@ -62,22 +66,9 @@ class Book:
             SubscriptionError: If the owner has another one of the name that was asked for.
         """
         name = self._name(options, owner, ready)
-        return Subscription(
-            kind=kind,
-            events=targets,
-            options=options,
-            owner=owner,
-            name=name,
-            sequence=self._sequence(owner),
-            target=ready.target,
-            call=ready.call,
-            acall=ready.acall,
-            view=ready.view,
-            suspect=ready.suspect,
-            container=ready.container,
-            breaker=breaker(options, name, owner),
-            close=close,
-        )
+        made = Subscription(kind, targets, options, owner, name, self._sequence(owner), ready, close)
+        made.breaker = breaker(options, name, owner)
+        return made
 
     def enlist(self, owner: Owner) -> None:
         """Give an owner its place: what it registers while it boots counts as registered now.
@@ -190,3 +181,40 @@ class Book:
             from plugbus._workers.placing import leave
 
             leave(subscription)
+
+
+def overlap(core: Core, generations: Generations | None) -> None:
+    """Let a new generation of plugins come beside the old one, in its place in the order; or end that."""
+    with core.lock:
+        core.registry.generations = core.book.generations = generations
+        for owner, old in generations.olds.items() if generations else ():
+            core.book.succeed(owner, old)
+
+
+def swap(core: Core, generations: Generations, *, back: bool) -> None:
+    """Let the new generation hear and the old one not, or the other way round.
+
+    All under the lock, which whoever compiles a chain takes: an emit has a chain of before or of after.
+
+    Raises:
+        PlugbusError: If what came onto the bus meanwhile contradicts the new one; nothing has changed then.
+    """
+    with core.lock:
+        if not back:
+            for subscription in _of(core, generations.coming):
+                core.book.check(subscription)
+                core.check_order(subscription)
+        generations.swapped = not back
+        everyone = _of(core, generations.coming | generations.leaving)
+        for subscription in everyone:  # before names move, because those who hear by name hear other types then
+            core.forget(subscription)
+        for owner, old in generations.olds.items():
+            owner.active, old.active = not back, back
+            for cls in core.registry.promote(*((old, owner) if back else (owner, old))):
+                core.drop(cls)
+        for subscription in everyone:
+            core.forget(subscription)
+
+
+def _of(core: Core, owners: Iterable[Owner]) -> list[Subscription]:
+    return [subscription for owner in owners for subscription in core.book.of(owner)]

@@ -20,7 +20,7 @@ from plugbus.errors import SubscriptionError
 from plugbus.options import OUTSIDE, RunIn
 
 if TYPE_CHECKING:
-    from plugbus._chain.breaking import BreakerState
+    from plugbus._chain.policies import BreakerState
     from plugbus._threads import Threads
 
 Call: TypeAlias = Callable[..., Any]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, g
 
 from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
 from plugbus._chain.invoking import check_place, check_waiting, is_coroutine_callable, refuse_generator
+from plugbus._chain.targets import is_view, viewing
 from plugbus._chain.units import building_first
-from plugbus._chain.views import is_view, viewing
 from plugbus._services.late import Late
 from plugbus.errors import SubscriptionError
 from plugbus.options import OUTSIDE, Kind, Options
-from plugbus.subscribers import Listener, label, parts_of
+from plugbus.subscribers import GIVEN, Listener, label, parts_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Call = Callable[..., Any]
 
-_GIVEN = {"listener": 2, "handler": 1, "observer": 1}
 _SHAPES = {"listener": "(event, next_fn)", "handler": "(request)", "observer": "(event)"}
 
 
@@ -138,7 +137,7 @@ def _check_signature(call: Call, kind: Kind, name: str, known: Sequence[EventTyp
         if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
     ]
     variadic = any(item.kind is item.VAR_POSITIONAL for item in signature.parameters.values())
-    if len(positional) < _GIVEN[kind] and not variadic:
+    if len(positional) < GIVEN[kind] and not variadic:
         raise SubscriptionError(name, f"it takes {len(positional)} parameters where {_SHAPES[kind]} are given")
     scopes = namespaces(function)
     annotation = resolve(positional[0].annotation, *scopes) if positional else UNRESOLVED
@@ -182,9 +181,9 @@ def _text(annotation: Any) -> str:
 
 def _injected(call: Call, kind: Kind, name: str, owner: Owner, services: Services | None) -> Call:
     if services is not None:
-        return services.inject(call, given=_GIVEN[kind], owner=owner)
+        return services.inject(call, given=GIVEN[kind], owner=owner)
     try:
-        extra = list(inspect.signature(call).parameters.values())[_GIVEN[kind] :]
+        extra = list(inspect.signature(call).parameters.values())[GIVEN[kind] :]
     except (TypeError, ValueError):
         return call
     needed = [

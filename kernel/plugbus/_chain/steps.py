@@ -7,9 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugbus._chain import levels, policies, units
-from plugbus._chain.checks import achecked, checked
 from plugbus._chain.invoking import Guards, guarded, without_coroutine
-from plugbus._chain.watching import awatched, watched
+from plugbus._chain.watching import achecked, awatched, checked, watched
 from plugbus.errors import ChainContractError, ListenerTimeoutError
 
 if TYPE_CHECKING:

@@ -73,6 +73,12 @@ def close_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
     return tuple(get_close_matches(name, dict.fromkeys(known), n=3))
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Ask whether one of the names that come close was meant; empty if none does."""
+    nearest = close_names(name, known)
+    return f"did you mean {' or '.join(nearest)}?" if nearest else ""
+
+
 def nearest_hint(nearest: tuple[str, ...], otherwise: str) -> str:
     """The names that come close, or else what to do without any."""
     return f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else otherwise

@@ -16,14 +16,13 @@ import anyio
 from plugbus._chain.invoking import is_coroutine_callable
 from plugbus._kernel.definition import services_of
 from plugbus._kernel.intercepting import boot_through, configured, is_intercepted
-from plugbus._kernel.steps import call_step
-from plugbus._kernel.targets import PHASES
+from plugbus._kernel.steps import PHASES, call_step
 from plugbus._kernel.wiring import provide
 from plugbus.errors import PluginTimeoutError
 from plugbus.lifecycle import PluginState
 from plugbus.marks import Found, noted
 from plugbus.plugin import Phase, Provided
-from plugbus.subscribers import Declaration, Subscribed
+from plugbus.subscribers import GIVEN, Declaration, Subscribed
 
 if TYPE_CHECKING:
     from plugbus._kernel.settings import Draft
@@ -36,7 +35,6 @@ _NATIVE: Final[dict[str, Phase]] = {
     "plugbus_shutdown": "on_shutdown",
     "plugbus_health": "check_health",
 }
-_GIVEN: Final = {"listener": 2, "handler": 1, "observer": 1}
 
 
 def is_quick(unit: Unit) -> bool:
@@ -145,7 +143,7 @@ class Assembler:
         unit.sources = sources
         model = unit.definition.settings_model
         if model is not None:
-            unit.settings = sources.validated(model).settings
+            unit.settings = sources.validated(model)
         unit.phase = "__init__"
 
     def _wire(self, unit: Unit, build: Callable[[], Any]) -> None:
@@ -192,7 +190,7 @@ class Assembler:
         unit.phase = "subscribing"
         for mark, _, call in found:
             if isinstance(mark, Subscribed):
-                await unit.services.ainject(call, given=0 if isinstance(call, type) else _GIVEN[mark.kind])
+                await unit.services.ainject(call, given=0 if isinstance(call, type) else GIVEN[mark.kind])
 
     def _subscribe(self, unit: Unit, found: Iterable[Found]) -> None:
         unit.phase = "subscribing"

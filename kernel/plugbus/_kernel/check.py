@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugbus._errors.base import close_names
+from plugbus._errors.base import did_you_mean
 from plugbus._kernel.hooks import hookspec_problems
 from plugbus._kernel.marking import unread
-from plugbus._kernel.misnamed import misnamed_steps
-from plugbus._kernel.misspelt import misspelt
+from plugbus._kernel.near_misses import misnamed_steps, misspelt
 from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import Preparation, Read, read
 from plugbus._kernel.rehearsal import Rehearsal
@@ -51,8 +50,8 @@ def check(runtime: Runtime) -> list[Problem]:
 def _live(runtime: Runtime, preparation: Preparation) -> Iterator[Problem]:
     yield from _records(runtime.units.values())
     yield from preparation.problems
-    yield from _unused_tables(preparation.config, runtime.units)
-    yield from grant_problems(preparation.permitting, runtime.units)
+    yield from _unused_tables(preparation.around.config, runtime.units)
+    yield from grant_problems(preparation.around.permitting, runtime.units)
     yield from runtime.services.check()
     yield from runtime.bus.problems()
     yield from misspelt(runtime.bus.subscriptions(), runtime.bus.types(), runtime.units.values())
@@ -88,9 +87,7 @@ def _unused_tables(config: Config, units: Mapping[str, Unit]) -> Iterator[Proble
         unit = units.get(key)
         where = f"plugins.{key} in {origin}"
         if unit is None:
-            nearest = close_names(key, units)
-            hint = f"did you mean {' or '.join(nearest)}?" if nearest else ""
-            yield Problem(where, "there is no such plugin", hint, fatal=False)
+            yield Problem(where, "there is no such plugin", did_you_mean(key, units), fatal=False)
         elif unit.loaded is not None and unit.definition.settings_model is None and unit.definition.register is None:
             yield Problem(where, "the plugin has no Settings, so nothing reads this", fatal=False)
 

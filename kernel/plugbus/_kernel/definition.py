@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from plugbus._annotations import UNRESOLVED, resolve, underlying
 from plugbus._chain.invoking import is_coroutine_callable
 from plugbus._kernel.hooks import hook_attributes
-from plugbus._kernel.targets import takes_self
+from plugbus._kernel.steps import takes_self
 from plugbus.errors import ManifestError, PluginLoadError
 from plugbus.manifest import Manifest
 from plugbus.marks import Checks, Found, noted

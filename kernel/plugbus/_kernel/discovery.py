@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final, final
 
-from plugbus._errors.base import close_names
+from plugbus._errors.base import did_you_mean
 from plugbus._kernel.config import (
     ENABLED_VARIABLE,
     PLUGINS_VARIABLE,
@@ -150,9 +150,8 @@ def _imported(name: str) -> object:
         try:
             found = getattr(found, part)
         except AttributeError:
-            nearest = close_names(part, dir(found))
-            hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-            problem = f"module {module_name!r} has no {attribute!r}{hint}"
+            told = f"module {module_name!r} has no {attribute!r}", did_you_mean(part, dir(found))
+            problem = "; ".join(filter(None, told))
             raise PluginLoadError(name, problem, "correct the name after the colon.") from None
     return found
 

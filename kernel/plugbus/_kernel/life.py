@@ -1,24 +1,44 @@
-"""From entering a kernel to leaving it: its task group, its portal, and what asks it to stop.
+"""From entering a kernel to leaving it: its task group, its portal, and the signals that ask it to stop.
 
-Owns these for one start; plugins are the runtime's business.
+Owns these for one start; plugins are the runtime's business, and signals the host's outside of it.
 """
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
+from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal
 
-from plugbus._kernel.signals import receive_signals
 from plugbus.errors import KernelStartError, Problem
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from plugbus._kernel.runtime import Runtime
+
+
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+async def receive_signals(
+    told: Callable[[str], object], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Tell the name of each signal that asks the process to end, until cancelled; from the main thread alone.
+
+    Args:
+        told: Called on the event loop.
+        task_status: Told when the receiver is in place.
+    """
+    with anyio.open_signal_receiver(*ENDING) as received:
+        task_status.started()
+        async for number in received:
+            told(signal.Signals(number).name)
 
 
 @final

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from plugbus._errors.base import close_names
+from plugbus._errors.base import did_you_mean
 from plugbus._services.registration import refuse_kernels_own
 from plugbus.errors import PermissionDeniedError, PlugbusError, Problem, ServiceError
 from plugbus.manifest import Manifest, plugin_key
@@ -86,9 +86,8 @@ def grant_problems(permitting: Permitting, units: Mapping[str, Unit]) -> Iterato
         for key, grant in grants.items():
             unit = units.get(key)
             if unit is None:
-                nearest = close_names(key, units)
-                hint = f"did you mean {' or '.join(nearest)}?" if nearest else ""
-                yield Problem(f"grants.{key}", "there is no such plugin, so this limits nobody", hint, fatal=False)
+                problem = "there is no such plugin, so this limits nobody"
+                yield Problem(f"grants.{key}", problem, did_you_mean(key, units), fatal=False)
             elif unit.manifest is not None:
                 yield from _wider(key, grant, unit.manifest)
 

@@ -135,20 +135,10 @@ class Preparation:
     def __init__(
         self, around: Surroundings, units: dict[str, Unit], settings_types: SettingsTypes, allow: Allowed
     ) -> None:
-        self._around, self._units, self._settings_types, self._allow = around, units, settings_types, allow
+        self.around, self._units, self._settings_types, self._allow = around, units, settings_types, allow
         self.problems: list[Problem] = []
         self.called_later = False
         self._marks: list[Problem] = []
-
-    @property
-    def config(self) -> Config:
-        """The configuration that was read."""
-        return self._around.config
-
-    @property
-    def permitting(self) -> Permitting:
-        """What the operator says about permissions."""
-        return self._around.permitting
 
     def permit(self, key: str) -> None:
         """Let a plugin in that was taken out of the allow list."""
@@ -156,7 +146,7 @@ class Preparation:
 
     def unit(self, source: Source) -> Unit:
         """Return the plugin at a source, before it is imported."""
-        unit = Unit(source, self._around)
+        unit = Unit(source, self.around)
         if source.disabled:
             unit.state, unit.reason = PluginState.DISABLED, source.disabled
         return unit
@@ -191,11 +181,11 @@ class Preparation:
             Those that were resolved, each after those it needs; among them may be some that failed the check.
         """
         find_events(entered, () if units is None else units.values())
-        ordered = resolve(entered, self._units if units is None else units, self._around.services, plugbus_version())
+        ordered = resolve(entered, self._units if units is None else units, self.around.services, plugbus_version())
         for unit in ordered:
             if self._settings_types.enter(unit):
                 unit.owner.own(partial(self._settings_types.leave, unit), what="settings")
-        problems = wiring_problems(ordered, self._around.services, called_later=self.called_later)
+        problems = wiring_problems(ordered, self.around.services, called_later=self.called_later)
         self.problems = problems.pop("", [])
         for unit in ordered:
             if denied := permit_problems(unit):
@@ -203,9 +193,7 @@ class Preparation:
         for unit in ordered:
             if unit.id in problems:
                 _refuse(unit, "its wiring does not fit", problems[unit.id])
-        self._marks = check_marks(
-            [unit for unit in ordered if unit.state is PluginState.RESOLVED], self._around.marking
-        )
+        self._marks = check_marks([unit for unit in ordered if unit.state is PluginState.RESOLVED], self.around.marking)
         self.problems += self._marks
         return ordered
 

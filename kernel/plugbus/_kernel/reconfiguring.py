@@ -17,9 +17,8 @@ from plugbus._kernel.hiding import Hiding
 from plugbus._kernel.intercepting import configured, kept
 from plugbus._kernel.settings import Draft, changed_keys, field_names, leaves, merged_tables
 from plugbus._kernel.sources import CONFIGURED, SettingsSource
-from plugbus._kernel.steps import call_step, reason_of
-from plugbus._kernel.targets import provider_of
-from plugbus._services.annotations import BY_NAME
+from plugbus._kernel.steps import call_step, provider_of, reason_of
+from plugbus._services.keys import BY_NAME
 from plugbus.errors import (
     ConfigureError,
     PluginError,
@@ -88,7 +87,7 @@ async def reconfigure(
     after = merged_tables(earlier, named, model, ABSENT)
     source = SettingsSource(CONFIGURED, after, level="stored")
     draft = await _configured(unit, source, seconds)
-    new = draft.validated(model).settings
+    new = draft.validated(model)
     _refuse_hidden(draft, named)
     keys = tuple(changed_keys(old, new))
     before = _State(old, unit.drafted())

@@ -6,6 +6,7 @@ Owns the scratch bus and registry for it. Plugins that are enabled are imported;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -14,11 +15,11 @@ from plugbus._kernel.hooks import Registry, hookspec_problems
 from plugbus._kernel.intercepting import may_give_settings
 from plugbus._kernel.loading import load_all
 from plugbus._kernel.marking import Marking, marked_of, readers_of, unread
-from plugbus._kernel.misspelt import misspelt
+from plugbus._kernel.near_misses import misspelt
 from plugbus._kernel.preparing import Preparation, Read
 from plugbus._kernel.settings import REQUIRED
-from plugbus._kernel.targets import takes_self
-from plugbus._kernel.unit import Surroundings, Unit
+from plugbus._kernel.steps import takes_self
+from plugbus._kernel.unit import Unit
 from plugbus.bus import EventBus
 from plugbus.errors import PlugbusError, PluginError, Problem, SettingsError
 from plugbus.event_types import EventType, event_type
@@ -52,17 +53,7 @@ class Rehearsal:
         self._bus.attach_background(Runner())
         self._hooks = Registry()
         self._hooks.adopt_specs(runtime.hooks)
-        runtime.provide_clock()
-        around = Surroundings(
-            self._bus,
-            runtime.services,
-            self._hooks,
-            found.config,
-            found.environ,
-            found.permitting,
-            Marking(),
-            runtime.make_tasks,
-        )
+        around = replace(runtime.surroundings(found), bus=self._bus, hooks=self._hooks, marking=Marking())
         self.units: dict[str, Unit] = {}
         self._preparation = Preparation(around, self.units, runtime.settings_types, found.allow)
         self._preparation.called_later = True

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, final
 from plugbus._errors.base import close_names
 from plugbus._kernel.intercepting import interception
 from plugbus._kernel.permitting import denied_service
-from plugbus._kernel.targets import called_by_others, provider_of
-from plugbus._services.annotations import BY_NAME
-from plugbus._services.keys import label
+from plugbus._kernel.steps import called_by_others, provider_of
+from plugbus._services.keys import BY_NAME, label
 from plugbus.lifecycle import PluginState
 from plugbus.manifest import Requirement, plugin_key
 from plugbus.marks import Reads

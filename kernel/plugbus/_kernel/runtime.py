@@ -24,7 +24,7 @@ from plugbus._kernel.marking import Marking
 from plugbus._kernel.permitting import grant_problems
 from plugbus._kernel.preparing import KernelOptions, Preparation, Read, read, required_problems
 from plugbus._kernel.resolve import leaving
-from plugbus._kernel.turns import Turns
+from plugbus._kernel.schedule import Turns
 from plugbus._kernel.unit import Surroundings, Unit
 from plugbus._kernel.wiring import SettingsTypes
 from plugbus._permits import MANAGE
@@ -123,22 +123,12 @@ class Runtime:
 
     def surroundings(self, found: Read) -> Surroundings:
         """Return what all plugins share, once the configuration is read."""
-        self.provide_clock()
-        return Surroundings(
-            self.bus,
-            self.services,
-            self.hooks,
-            found.config,
-            found.environ,
-            found.permitting,
-            self.marking,
-            self.make_tasks,
-        )
-
-    def provide_clock(self) -> None:
-        """Provide the system's clock, unless the host has provided one."""
-        if not self.services.has(Clock):
+        if not self.services.has(Clock):  # unless the host has provided one
             self.services.value(Clock, self.bus._core.clock, names=("clock",))  # noqa: SLF001 - the kernel's own bus
+        return Surroundings(
+            self.bus, self.services, self.hooks, found.config, found.environ, found.permitting, self.marking,
+            self.make_tasks,
+        )  # fmt: skip
 
     async def start(self, tasks: TaskGroup) -> None:
         """Start: discover, load, resolve, boot, announce.

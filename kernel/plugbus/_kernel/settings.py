@@ -6,7 +6,7 @@ Owns laying them over one another; a value is never printed, because it may be a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, final
 
 from pydantic import BaseModel, ValidationError
@@ -38,15 +38,6 @@ class _Values(dict[str, Any]):
 
     def __repr__(self) -> str:
         return f"<values of {sorted(map(str, self))}>"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """Settings, and where each key comes from; keys that are not there have their default."""
-
-    settings: BaseModel = field(repr=False)
-    origins: Mapping[Path, str]
 
 
 @final
@@ -87,9 +78,24 @@ class Draft:
             found.setdefault(path, DEFAULT)
         return dict(sorted((".".join(map(str, path)), origin) for path, origin in found.items()))
 
-    def validated(self, model: type[BaseModel]) -> Validated:
-        """Validate the whole; as ``validate_settings``."""
-        return validate_settings(self.plugin_id, model, self.sources)
+    def validated(self, model: type[M]) -> M:
+        """Lay the sources one over the other and validate the whole.
+
+        Raises:
+            SettingsError: If keys are unknown or values wrong; each with its key and its source.
+        """
+        merged, origins, problems = _merged(model, self.sources)
+        try:
+            settings = model.model_validate(merged, by_alias=True, by_name=True)
+        except ValidationError as error:
+            problems.extend(_told(self.plugin_id, error, origins, Hiding(model, merged)))
+        except Exception as error:  # noqa: BLE001 - of a validator of the plugin's; its text may hold any value
+            problem = f"a validator raised {type(error).__name__}"
+            problems.append(Problem("settings", problem, "raise ValueError or use assert, which pydantic collects"))
+        else:
+            if not problems:
+                return settings
+        raise SettingsError(self.plugin_id, problems) from None
 
 
 def _below(path: Path, paths: Iterable[Path]) -> Iterator[Path]:
@@ -124,31 +130,6 @@ def _fields(model: Any, origins: Iterable[Path], path: Path = ()) -> Iterator[Pa
             yield (*path, name)
         elif inner:
             yield from _fields(inner[0], origins, (*path, name))
-
-
-def validate_settings(plugin_id: str, model: type[M], sources: Sequence[SettingsSource]) -> Validated:
-    """Lay the sources one over the other and validate the whole.
-
-    Args:
-        plugin_id: For messages.
-        model: The schema.
-        sources: The weakest first.
-
-    Raises:
-        SettingsError: If keys are unknown or values wrong; each with its key and its source.
-    """
-    merged, origins, problems = _merged(model, sources)
-    try:
-        settings = model.model_validate(merged, by_alias=True, by_name=True)
-    except ValidationError as error:
-        problems.extend(_told(plugin_id, error, origins, Hiding(model, merged)))
-    except Exception as error:  # noqa: BLE001 - of a validator of the plugin's; its text may hold any value
-        problem = f"a validator raised {type(error).__name__}"
-        problems.append(Problem("settings", problem, "raise ValueError or use assert, which pydantic collects"))
-    else:
-        if not problems:
-            return Validated(settings, origins)
-    raise SettingsError(plugin_id, problems) from None
 
 
 def _merged(model: type[BaseModel] | None, sources: Sequence[SettingsSource]) -> tuple[_Values, Origins, list[Problem]]:

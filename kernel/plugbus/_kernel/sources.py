@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, final, get_args, get_origin
 
 from pydantic import BaseModel
 
-from plugbus._errors.base import close_names
+from plugbus._errors.base import did_you_mean
 from plugbus._kernel.config import Config
 from plugbus.errors import Problem
 from plugbus.manifest import plugin_key
@@ -134,6 +134,5 @@ def _is_nested(annotation: Any) -> bool:
 def unknown_key(key: str, model: Any, origin: str) -> Problem:
     """Say that a model has no such key, and which it has."""
     names = list(getattr(model, "model_fields", ()))
-    nearest = close_names(key.rpartition(".")[2], names)
-    known = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {names}"
+    known = did_you_mean(key.rpartition(".")[2], names) or f"known are {names}"
     return Problem(key, f"there is no such setting; {known}", f"from {origin}")

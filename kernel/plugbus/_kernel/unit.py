@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from plugbus._chain.flights import Flights
 from plugbus._kernel.definition import Definition, folder_of
@@ -18,7 +18,7 @@ from plugbus._kernel.hiding import Hiding
 from plugbus._kernel.hooks import Registry, Seat
 from plugbus._kernel.settings import Draft
 from plugbus._kernel.sources import CONFIGURED, SettingsSource, settings_sources
-from plugbus._kernel.targets import Target, targets_of
+from plugbus._kernel.steps import Target, targets_of
 from plugbus.errors import PluginBootError, PluginError, PluginGoneError
 from plugbus.lifecycle import PluginState
 from plugbus.log import Logger, plugin_logger
@@ -236,7 +236,7 @@ class Unit:
 
     def settings_as(self, model: type[M]) -> M:
         """Return its settings, validated by a model."""
-        return cast("M", self.drafted().validated(model).settings)
+        return self.drafted().validated(model)
 
     def current_settings(self) -> BaseModel:
         """Return its settings as they are at this moment.

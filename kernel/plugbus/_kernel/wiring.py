@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._kernel.permitting import denied_service
-from plugbus._kernel.targets import called_by_others, provider_of
+from plugbus._kernel.steps import called_by_others, provider_of
 from plugbus._services.keys import place
 from plugbus.errors import PermissionDeniedError, Problem, ServiceError, WiringError
 from plugbus.services import Registration, Services

@@ -11,8 +11,7 @@ from typing_extensions import TypeForm
 
 from plugbus._services.container import Bound, Container
 from plugbus._services.dividing import Divided, divide
-from plugbus._services.facing import FACED, facing
-from plugbus._services.late import late
+from plugbus._services.late import FACED, facing, late
 from plugbus._services.parameters import Parameter, parameters_of, wanted
 from plugbus._services.units import detached
 from plugbus.errors import PluginGoneError

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar, Token
-from types import TracebackType
 from typing import TYPE_CHECKING, final
 
 from plugbus._services.homes import OPEN_ON_LOOP
@@ -122,9 +121,7 @@ class _Building:
     def __enter__(self) -> None:
         self._mark = _under_way.set((*_under_way.get(), self._step.claim))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         _under_way.reset(self._mark)
         shared = error if isinstance(error, Exception) else None
         if shared is not None:

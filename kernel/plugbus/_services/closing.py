@@ -10,7 +10,6 @@ import itertools
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, cast, final
 
 import anyio
@@ -136,9 +135,7 @@ class _Passing:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> bool:
         if self._error is not None:
             self._error.__traceback__ = self._traceback  # it was raised elsewhere, and that is what it is to tell
         if isinstance(self._error, (StopIteration, StopAsyncIteration)) and isinstance(raised, RuntimeError):

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-from plugbus._services.annotations import BY_NAME
 from plugbus._services.building import build_async, build_sync
 from plugbus._services.closing import Exit, close_all, close_now, raise_failures
+from plugbus._services.keys import BY_NAME
 from plugbus._services.messages import Where, duplicate
-from plugbus._services.overrides import Override
 from plugbus._services.parameters import Parameter
 from plugbus._services.planning import ANYONE, Fixed, Planner, Step
-from plugbus._services.providers import Provider
-from plugbus._services.registry import Registry
+from plugbus._services.providers import Provider, Registry
 from plugbus._services.stores import ABSENT, Store, Stores
 from plugbus._services.units import Level, current
 from plugbus.errors import PluginGoneError, Problem, ServiceError, WiringError
@@ -26,6 +24,7 @@ from plugbus.owner import Owner
 
 if TYPE_CHECKING:
     from plugbus._generations import Generations
+    from plugbus._services.registration import Override
 
 
 class Bound(NamedTuple):

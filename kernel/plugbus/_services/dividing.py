@@ -22,7 +22,7 @@ from typing_extensions import is_typeddict
 
 from plugbus._annotations import class_hints
 from plugbus._services import messages
-from plugbus._services.facing import FACED
+from plugbus._services.late import FACED
 from plugbus._services.parameters import Parameter, parameters_of
 from plugbus._services.stores import ABSENT
 from plugbus.errors import Problem, WiringError

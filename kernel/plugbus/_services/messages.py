@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from plugbus._errors.base import close_names
-from plugbus._services.annotations import BY_NAME
-from plugbus._services.keys import label, place
+from plugbus._errors.base import did_you_mean
+from plugbus._services.keys import BY_NAME, label, place
 from plugbus._services.parameters import Parameter
-from plugbus._services.providers import Provider
-from plugbus._services.registry import Registry
+from plugbus._services.providers import Provider, Registry
 from plugbus.errors import PermissionDeniedError, Problem
 
 Where = str | Callable[..., Any]
@@ -55,17 +53,17 @@ def neither(where: Where, parameter: Parameter, registry: Registry) -> Problem:
 def hint_for(parameter: Parameter, registry: Registry) -> str:
     """What comes close to something that is missing, and what to do; it looks at every provider."""
     if parameter.type is BY_NAME:
-        nearest = _did_you_mean(parameter.name, registry.parameter_names())
+        told = "import the type at run time, not under TYPE_CHECKING alone, and outside of functions"
         if parameter.unresolved is None:
-            return nearest + "annotate it, or register a service with this name"
-        return nearest + "import the type at run time, not under TYPE_CHECKING alone, and outside of functions"
-    wanted = label(parameter.type, parameter.named)
+            told = "annotate it, or register a service with this name"
+        return " ".join(filter(None, (did_you_mean(parameter.name, registry.parameter_names()), told)))
     providers = registry.providers()
-    hint = _did_you_mean(wanted, [provider.label for provider in providers])
+    hints = [did_you_mean(label(parameter.type, parameter.named), [provider.label for provider in providers])]
     fits = [provider.label for provider in providers if _is_subclass(provider.type, parameter.type)]
     if fits and parameter.named is None:
-        hint += f"{fits[0]} is one: register it as {label(parameter.type)} too; "
-    return hint + "load the plugin that provides it, write one (@provides), or register it with services.value()"
+        hints.append(f"{fits[0]} is one: register it as {label(parameter.type)} too;")
+    hints.append("load the plugin that provides it, write one (@provides), or register it with services.value()")
+    return " ".join(filter(None, hints))
 
 
 def ambiguous(where: Where, parameter: Parameter, found: Sequence[Provider]) -> Problem:
@@ -125,11 +123,6 @@ def not_permitted(where: Where, parameter: Parameter, wanted: Provider, error: P
     """A service that is tied to a permission which the plugin has not."""
     what, _, hint = str(error).partition("\nHint: ")
     return Problem(where_is(where, parameter), f"{what.rstrip('.')}, which {wanted.label} is tied to", hint.rstrip("."))
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    nearest = close_names(name, known)
-    return f"did you mean {' or '.join(nearest)}? " if nearest else ""
 
 
 def _is_subclass(type_: Any, base: Any) -> bool:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
 from typing import Any, Final, NamedTuple, final
 
-from plugbus._services.annotations import BY_NAME, Scopes, UnresolvedError, read, scopes_of
-from plugbus._services.keys import label, underlying
+from plugbus._services.keys import BY_NAME, Scopes, UnresolvedError, label, read, scopes_of, underlying
 
 _KEPT: Final = "__plugbus_parameters__"
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._services import messages
-from plugbus._services.annotations import BY_NAME
-from plugbus._services.facing import FACED, value_of
+from plugbus._services.keys import BY_NAME
+from plugbus._services.late import FACED, value_of
 from plugbus._services.parameters import Parameter
 from plugbus._services.providers import LIFETIMES, Provider
 from plugbus._services.stores import ABSENT, Claim, Store

@@ -20,8 +20,8 @@ from plugbus._services.stores import ABSENT, Store
 
 if TYPE_CHECKING:
     from plugbus._services.container import Container
-    from plugbus._services.overrides import Override
     from plugbus._services.providers import Provider
+    from plugbus._services.registration import Override
 
 Seeds = Mapping[tuple[Any, str | None], object]
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
-from plugbus._chain.views import view_of
+from plugbus._chain.targets import view_of
 from plugbus._context import carried
 from plugbus._services.parameters import parameters_of
 from plugbus.errors import EventDataError, Refused, SubscriptionError, WorkerProcessError

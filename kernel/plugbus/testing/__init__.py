@@ -10,8 +10,7 @@ from plugbus.testing._clock import FakeClock
 from plugbus.testing._conformance import Conformance, PluginConformance
 from plugbus.testing._interleaving import interleaved
 from plugbus.testing._kernels import KernelFactory
-from plugbus.testing._settling import settle
-from plugbus.testing._waiting import until
+from plugbus.testing._waiting import settle, until
 
 __all__ = (
     "Captured",
