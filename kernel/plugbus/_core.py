@@ -14,7 +14,7 @@ from plugbus._annotations import underlying
 from plugbus._chain.book import Book
 from plugbus._chain.compile import Cast, compile_async, compile_sync, with_units
 from plugbus._chain.failures import Failures, ListenerFailed
-from plugbus._chain.hearing import ANY, Placed, Roles, Shelves, in_order
+from plugbus._chain.hearing import ANY, Placed, Roles, in_order
 from plugbus._chain.links import Entry
 from plugbus._chain.policies import BreakerState
 from plugbus._chain.running import Bridge, with_context
@@ -56,6 +56,7 @@ class Core:
         self.tables = Tables()
         self.registry = TypeRegistry(self._gone)
         self.book, self.bridge, self.sticky = Book(), Bridge(), Sticky()
+        self.shelves = self.book.shelves
         self.instruments: tuple[Instrument, ...] = ()
         self.container: Container | None = None
         self.failures = Failures(partial(self._announce, "emit"), partial(self._announce, "aemit"))
@@ -68,11 +69,6 @@ class Core:
         """Set the context around each emit that begins from now on."""
         with self.lock:
             self.tables.part()
-
-    @property
-    def shelves(self) -> Shelves:
-        """The index of subscriptions."""
-        return self.book.shelves
 
     def heard(self, cls: type) -> list[Subscription]:
         """Return everybody who may hear a type, whatever the key, in order; for finding a culprit."""

@@ -9,18 +9,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal, final
+from typing import Final, Literal, final
 
 import anyio
 import anyio.lowlevel
+from anyio.lowlevel import EventLoopToken
 
 from plugbus._threads import call_soon
 from plugbus.errors import CursorError, CursorExpiredError
 from plugbus.event_log import LoggedEvent, LogStatistics
-
-if TYPE_CHECKING:
-    from anyio.lowlevel import EventLoopToken
-
 
 _MAX_DIGITS: Final = 18
 """Of a number in a cursor: any more, and a database could not hold it."""

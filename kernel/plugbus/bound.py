@@ -1,7 +1,7 @@
 """A function of a plugin, ready to be called by somebody else: what endpoints, jobs and schedules need.
 
 Owns no way of running of its own: a ``Bound`` is the bottom of a chain, made of the pieces that a handler's step is
-made of (``_chain/invoking.py``), with the arguments of the call where the event goes.
+made of (``_chain/steps.py``), with the arguments of the call where the event goes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, 
 
 from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
 from plugbus._chain.compile import unless_on_loop
-from plugbus._chain.invoking import (
+from plugbus._chain.links import Entry, here
+from plugbus._chain.policies import BreakerState
+from plugbus._chain.steps import (
     Guards,
     check_place,
     check_waiting,
@@ -24,8 +26,6 @@ from plugbus._chain.invoking import (
     refuse_generator,
     without_coroutine,
 )
-from plugbus._chain.links import Entry, here
-from plugbus._chain.policies import BreakerState
 from plugbus._chain.units import aopened, building_first, opened, opened_on_loop
 from plugbus._services.late import Late
 from plugbus.errors import PluginError, PluginGoneError, PluginTimeoutError, SubscriptionError

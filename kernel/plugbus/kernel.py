@@ -215,8 +215,8 @@ class Kernel:
         Raises:
             KernelStartError: If the configuration cannot be used.
         """
+        from plugbus._kernel.check import Rehearsal
         from plugbus._kernel.preparing import read
-        from plugbus._kernel.rehearsal import Rehearsal
 
         if self._runtime.fleet is not None:
             return plan_of(self._runtime.fleet.ready, self._runtime.named_units(), self._runtime.required)

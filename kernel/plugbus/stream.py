@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
+from collections.abc import Callable
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
 
 import anyio
 import anyio.lowlevel
 
 from plugbus._threads import call_soon
 from plugbus.errors import StreamOverflowError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ("EventStream", "Overflow", "StreamStatistics")
 

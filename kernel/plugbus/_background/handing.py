@@ -16,7 +16,7 @@ from plugbus._background.entrance import Lost, aput, check_room, full_error, put
 from plugbus._background.items import Item, Limits
 from plugbus._background.queue import Queue
 from plugbus._background.runner import Runner, not_delivered
-from plugbus._chain.invoking import awaitable
+from plugbus._chain.steps import Step, Surroundings, awaitable
 from plugbus._context import resumed
 from plugbus._services.units import After, Level, current
 from plugbus.errors import SubscriptionError
@@ -25,7 +25,6 @@ from plugbus.event_types import event_type
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from plugbus._chain.steps import Step, Surroundings
     from plugbus._core import Core
     from plugbus.owner import Owner
     from plugbus.subscription import Subscription

@@ -18,7 +18,7 @@ import anyio.lowlevel
 
 from plugbus._background.items import Item, Limits
 from plugbus._background.queue import Queue
-from plugbus._chain.policies import passes_policies
+from plugbus._chain.policies import BreakerState, passes_policies
 from plugbus._context import resumed, wire_name
 from plugbus._failing import own_failure
 from plugbus._route import NOT_CARRIED, ROUTE, Stage
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from plugbus._chain.failures import Failures
-    from plugbus._chain.policies import BreakerState
     from plugbus._core import Core
     from plugbus.owner import Owner
 

@@ -1,1 +1,4 @@
-"""The parts of the event bus's public face."""
+"""The public face of the event bus, in two halves: ``subscribing``, and ``managing`` for kernels and operators.
+
+Both stand on ``state``; emitting itself is in ``plugbus/bus.py``, and what all views share in ``plugbus/_core.py``.
+"""

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from plugbus._chain.invoking import awaitable, link_of
-from plugbus._chain.links import Entry, Link, ThroughLoop, chain, here, recorded, recorded_chain, recorded_here
+from plugbus._chain.links import Call, Entry, Link, ThroughLoop, chain, here, recorded, recorded_chain, recorded_here
 from plugbus._chain.observers import Telling, tell_each, telling_here
+from plugbus._chain.steps import Step, Surroundings, awaitable, link_of
 from plugbus._chain.units import aopened, deferring, joining, opened, opened_on_loop
 from plugbus._threads import Threads, loop_is_running
 from plugbus.errors import NoHandlerError, SyncEmitError
 
 if TYPE_CHECKING:
-    from plugbus._chain.steps import Step, Surroundings
     from plugbus._services.container import Container
 
-Call: TypeAlias = Callable[..., Any]
 
 _ELSEWHERE = Threads("", 1)
 """Whose thread a bottom needs that must not join a hop: nobody's."""

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from plugbus._annotations import underlying
 from plugbus.errors import OrderCycleError
-from plugbus.options import ABSENT, Target
+from plugbus.options import ABSENT, Reference, Target
 from plugbus.registry import Pattern, is_pattern
 
 if TYPE_CHECKING:
     from plugbus.event_types import EventType
-    from plugbus.options import Reference
     from plugbus.subscription import Subscription
 
 

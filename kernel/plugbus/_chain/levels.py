@@ -5,16 +5,14 @@ Owns where a level begins and ends; what it holds is the business of ``_services
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator, Sized
+from typing import TYPE_CHECKING, Any
 
 from plugbus._services.units import UNIT, Level, current
 
 if TYPE_CHECKING:
-    from plugbus._chain.links import ThroughLoop
+    from plugbus._chain.links import Call, ThroughLoop
     from plugbus._services.container import Container
-
-Call: TypeAlias = Callable[..., Any]
 
 
 def repeatable(call: Call, container: Container, through_loop: ThroughLoop) -> Call:

@@ -14,11 +14,10 @@ from plugbus._chain.policies import PROOF
 
 if TYPE_CHECKING:
     from plugbus._chain.failures import Failure, Failures
-    from plugbus._chain.links import ThroughLoop
+    from plugbus._chain.links import Call, ThroughLoop
     from plugbus._chain.steps import Step
     from plugbus._threads import Threads
 
-Call: TypeAlias = Callable[..., Any]
 Collected: TypeAlias = "list[Failure]"
 Part: TypeAlias = Callable[[Any], Awaitable[Collected]]
 

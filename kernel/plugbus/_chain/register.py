@@ -9,7 +9,7 @@ from types import ModuleType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from plugbus._annotations import UNRESOLVED, namespaces, resolve, underlying
-from plugbus._chain.invoking import check_place, check_waiting, is_coroutine_callable, refuse_generator
+from plugbus._chain.steps import check_place, check_waiting, is_coroutine_callable, refuse_generator
 from plugbus._chain.targets import is_view, viewing
 from plugbus._chain.units import building_first
 from plugbus._services.late import Late

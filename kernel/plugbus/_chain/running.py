@@ -14,14 +14,13 @@ from plugbus._early import STEPS, Crossing, settled
 from plugbus._services.homes import away
 from plugbus._threads import back_to_loop, in_worker_thread, outcome
 from plugbus.errors import EmitCancelled
-from plugbus.event_types import event_type
+from plugbus.event_types import EventType, event_type
 from plugbus.events import NamedEvent
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from plugbus._chain.links import Entry
-    from plugbus.event_types import EventType
 
 
 Facts: TypeAlias = "tuple[str | None, str, Callable[[], datetime]]"

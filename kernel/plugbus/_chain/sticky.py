@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError as FutureCancelledError
 from contextlib import suppress
 from contextvars import copy_context
@@ -22,8 +22,6 @@ from plugbus.event_types import event_type
 from plugbus.options import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from plugbus._chain.links import Entry
     from plugbus._services.container import Container
 

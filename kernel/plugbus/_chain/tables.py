@@ -17,7 +17,6 @@ from plugbus.errors import EventTypeError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from plugbus._chain.links import Entry
     from plugbus.event_types import EventType
     from plugbus.owner import Owner
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
 import anyio
 
-from plugbus._chain.links import Entry, Link, ThroughLoop
+from plugbus._chain.links import Call, Entry, Link, ThroughLoop
 from plugbus._context import Carried, carried, resumed
 from plugbus._services.units import UNIT, After, Unit, current
 from plugbus._threads import Overrun, Threads, back_to_loop
@@ -22,8 +22,6 @@ from plugbus._threads import Overrun, Threads, back_to_loop
 if TYPE_CHECKING:
     from plugbus._services.container import Container
     from plugbus._services.late import Late
-
-Call: TypeAlias = Callable[..., Any]
 
 
 # Where a unit begins and ends

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 
-from plugbus._chain.invoking import is_coroutine_callable
+from plugbus._chain.steps import is_coroutine_callable
 from plugbus._kernel.definition import services_of
 from plugbus._kernel.intercepting import boot_through, configured, is_intercepted
 from plugbus._kernel.steps import PHASES, call_step

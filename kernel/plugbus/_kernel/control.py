@@ -5,7 +5,8 @@ Owns who may be changed, by whom, and the records; the steps of a reload are in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
@@ -117,12 +118,9 @@ class Control:
 
     async def unload(self, plugin_id: str, *, cascade: bool) -> tuple[str, ...]:
         """Unload a plugin, and those that need it if *cascade* is true; return who left; a failed one is forgotten."""
-        runtime = self._runtime
-        runtime.running()
-        async with runtime.turns.wait():
-            unit = runtime.known(plugin_id)
+        async with self._turn(plugin_id) as unit:
             if unit.state is PluginState.FAILED:  # nothing of it runs; the record goes, and what was imported for it
-                del runtime.units[plugin_key(plugin_id)]
+                del self._runtime.units[plugin_key(plugin_id)]
                 unit.forget()
                 return (unit.id,)
             if not unit.is_up:
@@ -141,10 +139,8 @@ class Control:
 
     async def reload(self, plugin_id: str) -> Unit:
         """Put a new one in the place of a plugin that is ready, and of those that need it; return it."""
-        runtime = self._runtime
-        runtime.running()
-        async with runtime.turns.wait():
-            return await self._reload(runtime.known(plugin_id))
+        async with self._turn(plugin_id) as unit:
+            return await self._reload(unit)
 
     async def _reload(self, unit: Unit) -> Unit:
         runtime = self._runtime
@@ -161,10 +157,7 @@ class Control:
 
     async def disable(self, plugin_id: str, *, cascade: bool) -> tuple[str, ...]:
         """Unload a plugin and have it stay out until it is enabled; return who left."""
-        runtime = self._runtime
-        runtime.running()
-        async with runtime.turns.wait():
-            unit = runtime.known(plugin_id)
+        async with self._turn(plugin_id) as unit:
             left = await self._unload(unit, "disable", cascade=cascade) if unit.is_up else []
             if unit.state is PluginState.FAILED:
                 unit.forget()
@@ -178,8 +171,7 @@ class Control:
         """Change the settings of a plugin that is ready; return the keys that changed."""
         runtime = self._runtime
         fleet = runtime.running()[1]
-        async with runtime.turns.wait():
-            unit = runtime.known(plugin_id)
+        async with self._turn(plugin_id) as unit:
             if not unit.is_up:
                 raise PluginError(unit.id, f"it cannot be configured, it is {unit.state}")
             seconds = runtime.options.boot_timeout_seconds
@@ -187,6 +179,13 @@ class Control:
         if keys:
             await fleet.announce(SettingsChanged(plugin=unit.id, keys=keys), within=runtime.options.drain_seconds)
         return keys
+
+    @asynccontextmanager
+    async def _turn(self, plugin_id: str) -> AsyncIterator[Unit]:
+        """Have one's turn to change a plugin."""
+        self._runtime.running()
+        async with self._runtime.turns.wait():
+            yield self._runtime.known(plugin_id)
 
     def _refuse_own(self, unit: Unit, leaving: Iterable[Unit], what: str) -> None:
         """Refuse a plugin that would wait for itself to finish."""

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, final, get_args
 from pydantic import BaseModel
 
 from plugbus._annotations import UNRESOLVED, resolve, underlying
-from plugbus._chain.invoking import is_coroutine_callable
+from plugbus._chain.steps import is_coroutine_callable
 from plugbus._kernel.hooks import hook_attributes
 from plugbus._kernel.steps import takes_self
 from plugbus.errors import ManifestError, PluginLoadError

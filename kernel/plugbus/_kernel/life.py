@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.from_thread import BlockingPortal
 
 from plugbus.errors import KernelStartError, Problem
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from plugbus._kernel.runtime import Runtime
 
 

@@ -16,8 +16,7 @@ import anyio.to_thread
 from plugbus._failing import own_failure
 from plugbus._generations import Generations
 from plugbus._kernel.fleet import Fleet
-from plugbus._kernel.loading import load_all_in_threads
-from plugbus._kernel.reimporting import Aside, source_anew
+from plugbus._kernel.loading import Aside, load_all_in_threads, source_anew
 from plugbus._kernel.resolve import dependents, exchange
 from plugbus._kernel.steps import call_step, reason_of
 from plugbus._kernel.unit import Unit

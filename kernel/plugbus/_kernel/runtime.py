@@ -59,7 +59,7 @@ class Runtime:
         self.host = Owner("host", home=self)
         self.services = Services(owner=self.host)
         self.bus = EventBus(checked=options.checked, services=self.services, owner=self.host)
-        self.background = Runner()
+        self.background: Runner = Runner()
         self.bus.attach_background(self.background)
         self.hooks = Registry()
         self.marking = Marking()

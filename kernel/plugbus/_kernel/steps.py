@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import anyio
 
-from plugbus._chain.invoking import is_coroutine_callable
+from plugbus._chain.steps import is_coroutine_callable
 from plugbus._context import resumed
 from plugbus._errors.base import bullets
 from plugbus._threads import Overrun

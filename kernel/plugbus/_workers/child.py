@@ -1,7 +1,7 @@
 """What a worker process does: one call after another, until its parent hangs up.
 
-Owns the child's end of the two pipes. Nothing else may write to them, so standard output leads to standard error here,
-also for C code and for what a call starts.
+Owns the child's end of the two pipes, in which eight bytes of length come before each message. Nothing else may write
+to them, so standard output leads to standard error here, also for C code and for what a call starts.
 """
 
 from __future__ import annotations
@@ -11,18 +11,39 @@ import pickle
 import signal
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, final
+from types import ModuleType
+from typing import IO, BinaryIO, Final, final
 
 from plugbus._context import resumed
-from plugbus._workers.wire import read, write
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
+_HEAD: Final = 8
+
+
+def write(pipe: IO[bytes], message: bytes) -> None:
+    """Send a message.
+
+    Raises:
+        OSError: If nobody reads any more.
+    """
+    pipe.write(len(message).to_bytes(_HEAD, "big"))
+    pipe.write(message)
+    pipe.flush()
+
+
+def read(pipe: IO[bytes]) -> bytes | None:
+    """Wait for a message; ``None`` if the other end is gone, also in the middle of one."""
+    head = pipe.read(_HEAD)
+    length = int.from_bytes(head, "big")
+    if len(head) < _HEAD:
+        return None
+    message = pipe.read(length)
+    return message if len(message) == length else None
+
 
 _STDIN: Final = 0
 _STDOUT: Final = 1

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final, final
 
 from plugbus._kernel.folders import places
-from plugbus._workers.wire import read, write
+from plugbus._workers.child import read, write
 
 # Everything that the child imports it must find where the parent does.
 _START: Final = """\

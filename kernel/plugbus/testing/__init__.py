@@ -5,10 +5,9 @@ With pytest, the fixture ``kernel_factory`` is there as soon as plugbus is insta
 
 from __future__ import annotations
 
-from plugbus.testing._capturing import Captured, capture
+from plugbus.testing._buses import Captured, capture, interleaved
 from plugbus.testing._clock import FakeClock
 from plugbus.testing._conformance import Conformance, PluginConformance
-from plugbus.testing._interleaving import interleaved
 from plugbus.testing._kernels import KernelFactory
 from plugbus.testing._waiting import settle, until
 
