@@ -5,7 +5,7 @@ Owns what is compiled, once for each endpoint: a call finds everything decided, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
@@ -14,16 +14,16 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from plugbus import Bound, Problem, WiringError
 from plugbus_adapters.http._exchange import Exchange
 from plugbus_adapters.http._json import is_plain, parse_json
-from plugbus_adapters.http._reading import ABSENT, Read, check_json, invalid, raw_reader, reader, unfit
+from plugbus_adapters.http._reading import ABSENT, Read, check_json, invalid, raw_reader, reader, says_form, unfit
 from plugbus_adapters.http._sources import WITHOUT_BODY, Sorted, fields_of, sorted_fields, sorted_parameters
-from plugbus_adapters.http._types import admits_none, plain_type
+from plugbus_adapters.http._types import admits_none, is_many, plain_type
 from plugbus_adapters.http.endpoints import EndpointParameter
 from plugbus_adapters.http.problems import ProblemError, problems_of
 from plugbus_adapters.http.settings import HttpSettings
 
 __all__ = ("Binding", "Limits", "Place", "arguments_of", "request_of")
 
-BodyIs: TypeAlias = Literal["json", "form", "bytes"]
+BodyIs: TypeAlias = Literal["json", "form", "json or form", "bytes"]
 Bind: TypeAlias = Callable[[Exchange], Awaitable[Any]]
 
 
@@ -196,6 +196,9 @@ def _binder(
 def request_of(place: Place, model: type[BaseModel]) -> Binding:
     """Compile how a request for the bus is made: path and query fill fields by name, the body is the rest.
 
+    Where a field is marked with ``Form()``, the body may be a form, too. Others take JSON alone, which no page of
+    another site can have a browser send.
+
     Raises:
         WiringError: If it cannot be decided where a field comes from; all of them at once.
     """
@@ -205,14 +208,19 @@ def request_of(place: Place, model: type[BaseModel]) -> Binding:
     sole = found.bodies[0] if found.bodies else None
     takes_body = method not in WITHOUT_BODY or sole is not None
     key_of = {name: alias for name, alias, *_ in fields_of(model)}
-    fills = [(key_of[each.name], each, raw_reader(each, place.names)) for each in found.parameters]
+    elsewhere = [each for each in found.parameters if each.source != "form"]
+    fills = [(key_of[each.name], each, raw_reader(each, place.names)) for each in elsewhere]
     always = [each for each in fills if each[1].source != "query"]
-    marked = {each.name for each in found.parameters if each.source != "query"}
+    marked = {each.name for each in elsewhere if each.source != "query"}
+    form = _fields_of_form(model, marked) if len(elsewhere) < len(found.parameters) else None
     in_body = takes_body and sole is None
     validate_json = model.__pydantic_validator__.validate_json
     required = any(described.is_required() for name, described in model.model_fields.items() if name not in marked)
 
     async def bind(exchange: Exchange) -> Any:
+        if form is not None and says_form(exchange):
+            await exchange.read_form(limits.max_body_bytes)
+            return _validated(model, _filled_in(exchange, form), fills, exchange)
         body = await exchange.body(limits.max_body_bytes) if takes_body else b""
         if body:
             check_json(exchange)
@@ -228,9 +236,21 @@ def request_of(place: Place, model: type[BaseModel]) -> Binding:
             raise unfit((Problem("body", "Input should be an object"),))
         return _validated(model, data, fills, exchange)
 
-    documented = [each for each in found.parameters if each.source != "query" or not in_body]
+    documented = [each for each in elsewhere if each.source != "query" or not in_body]
     body_type = sole.annotation if sole else (model if in_body and len(marked) < len(model.model_fields) else None)
-    return Binding(tuple(documented), body_type, "json", required if sole is None else sole.required, bind)
+    kind: BodyIs = "json" if form is None else "json or form"
+    return Binding(tuple(documented), body_type, kind, required if sole is None else sole.required, bind)
+
+
+def _fields_of_form(model: type[BaseModel], elsewhere: Collection[str]) -> dict[str, bool]:
+    """Return what a form may say, and what of it several times."""
+    return {alias: is_many(annotation) for name, alias, annotation, _ in fields_of(model) if name not in elsewhere}
+
+
+def _filled_in(exchange: Exchange, fields: Mapping[str, bool]) -> dict[str, Any]:
+    """Return what a form says, with what comes several times as a list where the field is one."""
+    read = ((name, exchange.form.get(name, many=many, absent=ABSENT)) for name, many in fields.items())
+    return {**exchange.form.values(), **{name: value for name, value in read if value is not ABSENT}}
 
 
 def _validated(

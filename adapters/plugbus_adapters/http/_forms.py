@@ -10,12 +10,11 @@ from typing import Any, final
 import anyio
 
 from plugbus_adapters.http._exchange import DisconnectedError, Exchange, Message, too_large
+from plugbus_adapters.http._reading import says_form
 from plugbus_adapters.http.problems import ProblemError
 from plugbus_adapters.http.uploads import Upload
 
 __all__ = ("Form", "form_of")
-
-_MEDIA = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 
 
 @final
@@ -64,7 +63,7 @@ async def form_of(exchange: Exchange, max_bytes: int) -> Form:
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect, Request
 
-    if exchange.headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower() not in _MEDIA:
+    if not says_form(exchange):
         raise ProblemError(415, "send a form: multipart/form-data or application/x-www-form-urlencoded", code="no_form")
     size = 0
 

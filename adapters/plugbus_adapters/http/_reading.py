@@ -16,10 +16,12 @@ from plugbus_adapters.http._types import is_many, is_scalar, takes_upload
 from plugbus_adapters.http.endpoints import EndpointParameter
 from plugbus_adapters.http.problems import ProblemError, problems_of
 
-__all__ = ("ABSENT", "Read", "check_json", "invalid", "is_malformed", "raw_reader", "reader")
+__all__ = ("ABSENT", "Read", "check_json", "invalid", "is_malformed", "raw_reader", "reader", "says_form")
 
 ABSENT: Final = object()
 """What is read where nothing is."""
+
+FORMS: Final = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 
 Read: TypeAlias = Callable[[Exchange], Any]
 
@@ -77,6 +79,11 @@ def check_json(exchange: Exchange) -> None:
     media = given.split(b";", 1)[0].strip().lower()
     if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
         raise ProblemError(415, "send JSON, with the header Content-Type: application/json", code="not_json")
+
+
+def says_form(exchange: Exchange) -> bool:
+    """Tell whether a body says that it is a form."""
+    return exchange.headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower() in FORMS
 
 
 def is_malformed(error: ValidationError) -> bool:

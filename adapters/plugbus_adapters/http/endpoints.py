@@ -200,7 +200,7 @@ class Endpoint:
     description: str = ""
     request: type | None = None
     body_required: bool = True
-    body_is: Literal["json", "form", "bytes"] = "json"
+    body_is: Literal["json", "form", "json or form", "bytes"] = "json"
     template: Template = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -38,7 +38,19 @@ class Replace(Request[list[int]], name="numbers.replace"):
     numbers: Annotated[list[int], Body()]
 
 
+class Buy(Request[dict[str, Any]], name="orders.buy"):
+    shop: str
+    item: Annotated[str, Form()]
+    count: int = 1
+    tags: tuple[str, ...] = ()
+
+
 class Shop(Plugin, id="shop"):
+    @endpoint("POST", "/shops/{shop}/orders", auth="public")
+    @answers(Buy)
+    async def buy(self, request: Buy) -> dict[str, Any]:
+        return request.model_dump()
+
     @endpoint("GET", "/scalars/{day}", auth="public")
     async def scalars(self, day: date, colour: Colour, tags: list[str], limit: int = 10, q: str | None = None) -> Any:
         return [day, colour, tags, limit, q]
@@ -111,6 +123,25 @@ async def test_forms_bring_fields_and_files() -> None:
     assert found.json() == ["teas", "tea.txt", "green"]
     assert wrong.status_code == 415
     assert [each["where"] for each in missing.json()["problems"]] == ["form.upload"]
+
+
+async def test_a_request_of_the_bus_is_filled_from_a_form_or_from_json() -> None:
+    """Where a field says Form(); the path goes before both, and what does not fit is told by its field."""
+    fields = {"item": "tea", "count": "2", "tags": ["a", "b"], "shop": "rome"}
+    async with client(Kernel([Shop])) as http:
+        coded = await http.post("/shops/oslo/orders", data=fields)
+        parts = (("item", "tea"), ("count", "2"), ("tags", "a"), ("tags", "b"))
+        lines = (f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts)
+        media = {"content-type": "multipart/form-data; boundary=x"}
+        multipart = await http.post("/shops/oslo/orders", content=f"{''.join(lines)}--x--\r\n".encode(), headers=media)
+        json = await http.post("/shops/oslo/orders", json={**fields, "count": 2})
+        wrong = await http.post("/shops/oslo/orders", data={"count": "many"})
+        other = await http.post("/shops/oslo/orders", content=b"item=tea", headers={"content-type": "text/plain"})
+
+    for found in (coded, multipart, json):
+        assert found.json() == {"shop": "oslo", "item": "tea", "count": 2, "tags": ["a", "b"]}
+    assert {each["where"] for each in wrong.json()["problems"]} == {"body.item", "body.count"}
+    assert other.status_code == 415
 
 
 async def test_bytes_are_the_body_as_it_came() -> None:

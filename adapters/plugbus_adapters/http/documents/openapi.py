@@ -188,7 +188,10 @@ def _body(
     schema: dict[str, Any] = schemas.get("body", {})
     if endpoint.request is endpoint.body and endpoint.parameters:
         schema = _without(endpoint, components.get(str(schema.get("$ref")).removeprefix(_SCHEMAS), schema))
-    return {"required": endpoint.body_required, "content": {"application/json": {"schema": schema}}}
+    media = ["application/json"]
+    if endpoint.body_is == "json or form":
+        media += ["application/x-www-form-urlencoded", "multipart/form-data"]
+    return {"required": endpoint.body_required, "content": {each: {"schema": schema} for each in media}}
 
 
 def _without(endpoint: Endpoint, schema: dict[str, Any]) -> dict[str, Any]:

@@ -135,6 +135,28 @@ async def test_every_kind_of_endpoint_is_told() -> None:
     assert "default" in paths["/router/{number}"]["get"]["responses"]
 
 
+class Buy(Request[int], name="orders.buy"):
+    shop: str
+    item: Annotated[str, Form()]
+
+
+class Buying(Plugin, id="buying"):
+    @endpoint("POST", "/shops/{shop}/purchases", auth="public")
+    @answers(Buy)
+    async def buy(self, request: Buy) -> int:
+        raise NotImplementedError
+
+
+async def test_a_request_that_may_be_a_form_is_told_with_each_media_type() -> None:
+    """Each has the same fields, which the path does not have."""
+    async with client(Kernel([Buying]), docs="public") as http:
+        body = (await document(http))["paths"]["/shops/{shop}/purchases"]["post"]["requestBody"]
+
+    media = {"application/json", "application/x-www-form-urlencoded", "multipart/form-data"}
+    assert set(body["content"]) == media
+    assert {tuple(each["schema"]["properties"]) for each in body["content"].values()} == {("item",)}
+
+
 async def test_the_document_follows_who_comes_and_goes() -> None:
     """Each plugin brings its part and takes it away."""
     kernel = Kernel([Orders])
