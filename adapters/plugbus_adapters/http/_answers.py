@@ -20,7 +20,7 @@ from plugbus_adapters.http.problems import MEDIA_TYPE, ProblemDocument
 if TYPE_CHECKING:
     from plugbus_adapters.http._entries import Entry
 
-__all__ = ("answered", "failed", "sent")
+__all__ = ("answered", "denied", "failed", "sent")
 
 JSON: Final = b"application/json"
 HTML: Final = b"text/html; charset=utf-8"
@@ -61,7 +61,7 @@ async def sent(status: int, media: bytes | None, body: bytes, exchange: Exchange
         headers.append((b"content-length", str(len(body)).encode("latin-1")))
     exchange.started = True
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if exchange.scope["method"] == "HEAD" else body})
+    await send({"type": "http.response.body", "body": b"" if exchange.scope.get("method") == "HEAD" else body})
 
 
 async def _passed_on(response: Any, exchange: Exchange, send: Send) -> None:
@@ -84,3 +84,18 @@ async def failed(document: ProblemDocument, exchange: Exchange, send: Send, *, e
     if envelope:
         body = to_json({"success": False, "data": None, "error": document.to_dict()})
     await sent(document.status, JSON if envelope else MEDIA_TYPE, body, exchange, send)
+
+
+async def denied(document: ProblemDocument, exchange: Exchange, send: Send) -> bool:
+    """Send a failure instead of accepting a WebSocket, where the server can; tell whether it could.
+
+    ASGI, the extension "WebSocket Denial Response"; without it, all that a client is told is 403.
+    """
+    if "websocket.http.response" not in (exchange.scope.get("extensions") or {}):
+        return False
+
+    async def as_denial(message: Any) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await failed(document, exchange, as_denial, envelope=False)
+    return True

@@ -10,10 +10,10 @@ from contextvars import Token
 from typing import TYPE_CHECKING, Any, final
 
 from plugbus import EventBus, Principal, acting_as
-from plugbus_adapters.http._answers import answered, failed
+from plugbus_adapters.http._answers import answered, denied, failed
 from plugbus_adapters.http._correlation import correlated
 from plugbus_adapters.http._entries import Entry
-from plugbus_adapters.http._exchange import EXCHANGE, DisconnectedError, Exchange, Receive, Scope, Send
+from plugbus_adapters.http._exchange import EXCHANGE, DisconnectedError, Exchange, Message, Receive, Scope, Send
 from plugbus_adapters.http._layers import App, Layers
 from plugbus_adapters.http._paths import route_path
 from plugbus_adapters.http._served import Served
@@ -131,10 +131,31 @@ class Edge:
         principal = exchange.principal = await self.guard.principal(exchange.scope)
         entry.access.check(principal)
         with acting_as(principal, correlation_id=exchange.correlation_id, cause=exchange.cause):
-            result = await entry.call(exchange)
-            if self.bus.hears(PreResponse, key=entry.endpoint.name):
-                result = (await self.bus.aemit(PreResponse(entry.endpoint.name, result))).result
-            await answered(result, entry, exchange, send, self.templates)
+            if entry.lasting:
+                await self._tell_lasting(entry, exchange, send)
+            else:
+                await self._tell(entry, exchange, send)
+
+    async def _tell_lasting(self, entry: Entry, exchange: Exchange, send: Send) -> None:
+        """Answer within a unit of work: what streams goes on using what was built for it, and commits at its end."""
+        last: list[Message] = []
+
+        async def all_but_last(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                last.append(message)  # a commit may fail still, and then nobody takes the answer for complete
+            else:
+                await send(message)
+
+        async with entry.owner.services.scope():
+            await self._tell(entry, exchange, all_but_last)
+        for message in last:
+            await send(message)
+
+    async def _tell(self, entry: Entry, exchange: Exchange, send: Send) -> None:
+        result = await entry.call(exchange)
+        if self.bus.hears(PreResponse, key=entry.endpoint.name):
+            result = (await self.bus.aemit(PreResponse(entry.endpoint.name, result))).result
+        await answered(result, entry, exchange, send, self.templates)
 
     @staticmethod
     def _begin(exchange: Exchange) -> Token[Exchange | None]:
@@ -168,6 +189,8 @@ class Edge:
             return
         except Exception as error:  # noqa: BLE001 - it is logged, and the connection closed with the reason
             document = self.served.document_of(error, entry, exchange.correlation_id)
+            if websocket.application_state.name == "CONNECTING" and await denied(document, exchange, send):
+                return
             code = 1011 if document.status >= 500 else 1008  # noqa: PLR2004 - RFC 6455, section 7.4.1
             if websocket.application_state.name != "DISCONNECTED":
                 await websocket.close(code, document.detail[:100])
@@ -194,6 +217,8 @@ class Edge:
             if exchange.started:
                 raise
             if scope["type"] == "websocket":
+                if await denied(document, exchange, send):
+                    return
                 await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before it is accepted: 403
                 return
             await failed(document, exchange, send, envelope=False)

@@ -19,7 +19,7 @@ from plugbus_adapters.http._exchange import EXCHANGE, Exchange
 from plugbus_adapters.http._framework import framework
 from plugbus_adapters.http._paths import template
 from plugbus_adapters.http._results import teller
-from plugbus_adapters.http._types import plain_type
+from plugbus_adapters.http._types import is_stream, plain_type
 from plugbus_adapters.http.endpoints import Auth, Endpoint, EndpointMark
 from plugbus_adapters.http.security import Access
 from plugbus_adapters.http.uploads import Upload
@@ -44,11 +44,18 @@ class Entry:
         statuses: Status of each type of exception that is raised on purpose.
         flying: How many requests are under way.
         streams: What ends the answers that come piece by piece.
+        lasting: Whether the unit of work of a request lasts until its answer has been sent.
+        disown: Takes the waiting for its requests out of its owner's record.
     """
 
-    __slots__ = ("access", "call", "endpoint", "exact", "flying", "idle", "owner", "statuses", "streams", "tell")
+    __slots__ = (
+        "_removed", "access", "call", "disown", "endpoint", "exact", "flying", "idle", "lasting", "owner", "statuses",
+        "streams", "tell",
+    )  # fmt: skip
 
-    def __init__(self, owner: Owner, endpoint: Endpoint, call: Callable[[Exchange], Any]) -> None:
+    def __init__(
+        self, owner: Owner, endpoint: Endpoint, call: Callable[[Exchange], Any], *, lasting: bool = False
+    ) -> None:
         self.owner, self.endpoint, self.call = owner, endpoint, call
         self.tell = teller(endpoint.result, envelope=endpoint.envelope)
         declared = endpoint.result
@@ -58,12 +65,23 @@ class Entry:
         self.flying = 0
         self.streams: set[anyio.CancelScope] = set()
         self.idle: anyio.Event | None = None
+        self.lasting = lasting
+        self.disown: Callable[[], None] | None = None
+        self._removed = False
 
     def landed(self) -> None:
         """Note that a request is over."""
         self.flying -= 1
         if self.idle is not None:
             self.idle.set()
+        if self._removed:
+            self.removed()
+
+    def removed(self) -> None:
+        """Note that it is served no more: once no request is under way, nobody needs to wait for one."""
+        self._removed = True
+        if not self.flying and self.disown is not None:
+            self.disown()
 
     async def wait_idle(self) -> None:
         """Wait until no request is under way; one that waits here itself does not count.
@@ -117,21 +135,26 @@ def compiled(  # noqa: PLR0917 - called from one place
         binding = request_of(place, request)
         bind, acall = binding.bind, bus.acall
         result = event_type(request).result
+        lasting = is_stream(result)
 
         async def call(exchange: Exchange) -> Any:
             return await acall(await bind(exchange))
 
     else:
         known = framework()
-        bound = owner.bind(_returning_iterator(target), argument_types=(*known.requests, *_data_of(target)))
+        function, data = _returning_iterator(target), (*known.requests, *_data_of(target))
+        bound = owner.bind(function, argument_types=data)
         binding = arguments_of(place, bound, known.requests, mark.request_model)
         bind = binding.bind
         result = bound.returns
+        streams = inspect.isasyncgenfunction(target) or is_stream(result)
+        lasting = streams and owner.services.divide(function, argument_types=data).scoped
 
         async def call(exchange: Exchange) -> Any:
             return await bound(**await bind(exchange))
 
-    return Entry(owner, _endpoint(owner, mark, path, named, binding, target, request, result, envelope=envelope), call)
+    found = _endpoint(owner, mark, path, named, binding, target, request, result, envelope=envelope)
+    return Entry(owner, found, call, lasting=lasting)
 
 
 def _returning_iterator(target: Any) -> Any:

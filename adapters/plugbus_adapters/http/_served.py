@@ -118,6 +118,7 @@ class Served:
                 return
             self.table.remove(entry)
             self._plant()
+        entry.removed()
 
     def leave(self, entry: Entry) -> None:
         """Serve it no more; while its plugin is being reloaded, until the new one is in its place.

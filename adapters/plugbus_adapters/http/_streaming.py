@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from pydantic_core import to_json
 
-from plugbus_adapters.http._exchange import Exchange, Receive, Send
+from plugbus_adapters.http._exchange import DisconnectedError, Exchange, Receive, Send
 from plugbus_adapters.http.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ async def streamed(  # noqa: PLR0917 - called from one place
     Raises:
         Exception: What the iterator raised.
         ProblemError: If the plugin left meanwhile: the server breaks the connection off.
+        DisconnectedError: If the client went away before the end.
     """
     iterator = aiter(result)
     try:
@@ -89,5 +90,5 @@ async def _send_all(first: Any, iterator: AsyncIterator[Any], entry: Entry, rece
     entry.streams.discard(group.cancel_scope)
     if failure:
         raise failure[0]
-    if not done and not gone:
-        raise ProblemError(503, "the plugin left while it answered", code="gone")
+    if not done:
+        raise DisconnectedError if gone else ProblemError(503, "the plugin left while it answered", code="gone")

@@ -6,7 +6,7 @@ Owns the judgement on types alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import AsyncIterable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ from typing_extensions import is_typeddict
 from plugbus_adapters.http.parameters import From
 from plugbus_adapters.http.uploads import Upload
 
-__all__ = ("admits_none", "is_many", "is_scalar", "marker_of", "plain_type", "takes_upload")
+__all__ = ("admits_none", "is_many", "is_scalar", "is_stream", "marker_of", "plain_type", "takes_upload")
 
 _SCALARS: Final = (
     bool,
@@ -69,6 +69,12 @@ def _choices(annotation: Any) -> Iterator[Any]:
             yield from _choices(part)
     else:
         yield plain
+
+
+def is_stream(annotation: Any) -> bool:
+    """Tell whether a result comes piece by piece: an async iterator."""
+    plain = get_origin(plain_type(annotation)) or plain_type(annotation)
+    return isinstance(plain, type) and issubclass(plain, AsyncIterable)
 
 
 def admits_none(annotation: Any) -> bool:

@@ -105,7 +105,7 @@ class HttpPlugin(Plugin):
         """Serve a function that is marked."""
         served, owner = self._edge.served, found.owner
         entry = served.add(owner, found.mark, found.function)
-        owner.own(entry.wait_idle, what=f"requests to {entry.endpoint}", brings_work=True)
+        entry.disown = owner.own(entry.wait_idle, what=f"requests to {entry.endpoint}", brings_work=True)
         return lambda: served.leave(entry)
 
     @staticmethod

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.testclient import TestClient
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from plugbus import (
@@ -175,9 +175,28 @@ async def test_a_reload_of_the_edge_itself_leaves_no_gap() -> None:
                     assert (await http.get("/here")).raise_for_status().json() == "here"
                     await anyio.lowlevel.checkpoint()
         table = await kernel.services.aget(EndpointTable)
-        assert [str(each) for each in table if each.owner != "http"] == ["GET /here"]
+        assert [str(each) for each in table if each.owner == "here"] == ["GET /here"]
         assert len({str(each) for each in table}) == len(table)
         assert (await http.get("/here")).json() == "here"
+
+
+async def test_a_reload_of_the_edge_leaves_the_records_of_others_as_they_were() -> None:
+    """What waits for requests of an endpoint is theirs once, however often the edge was reloaded."""
+
+    class Here(Plugin, id="here"):
+        @endpoint("GET", "/here", auth="public")
+        async def here(self) -> str:
+            return "here"
+
+    kernel = Kernel([Here])
+    async with client(kernel) as http:
+        before = kernel.plugins["here"].owns
+        for _ in range(2):
+            await kernel.reload("http")
+            assert (await http.get("/here")).json() == "here"
+
+        assert kernel.plugins["here"].owns == before
+        assert sum("requests to GET /here" in each for each in before) == 1
 
 
 async def test_a_reload_that_fails_leaves_the_old_endpoints() -> None:
@@ -301,6 +320,7 @@ class Chat(Plugin, id="chat"):
     def __init__(self, http: Http) -> None:
         http.add_websocket("/chat/{room}", self.chat, auth="public")
         http.add_websocket("/private", self.chat_alone)
+        http.include(WebSocketRoute("/routed", self.chat_alone))
 
     async def chat(self, websocket: WebSocket, room: int, owner: Owner) -> None:
         await websocket.accept()
@@ -322,6 +342,22 @@ def test_websockets_are_served_and_refused_before_they_are_accepted() -> None:
         for path in ("/private", "/chat/seven", "/none"):
             with pytest.raises(WebSocketDisconnect), http.websocket_connect(path):
                 pass
+
+
+@pytest.mark.may_block("the test client of Starlette runs the app in a thread of its own")
+@pytest.mark.parametrize(("path", "status"), [("/private", 401), ("/chat/seven", 422), ("/routed", 401)])
+def test_a_refused_websocket_is_answered_as_any_request_is(path: str, status: int) -> None:
+    """By a problem document, where the server knows ASGI's denial response."""
+    with (
+        TestClient(create_app(Kernel([Chat]))) as http,
+        pytest.raises(WebSocketDenialResponse) as refused,
+        http.websocket_connect(path),
+    ):
+        pass
+
+    assert (refused.value.status_code, refused.value.json()["status"]) == (status, status)
+    assert refused.value.headers["content-type"] == "application/problem+json"
+    assert ("www-authenticate" in refused.value.headers) == (status == 401)
 
 
 class Watching(Plugin, id="watching"):
