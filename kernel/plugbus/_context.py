@@ -33,6 +33,7 @@ class Current(NamedTuple):
         correlation_id: What all that belongs together shares, from the first request to the last event that came of it.
         cause: Id of the emit (or message) that this one came of, or None.
         emitter: Id of the plugin that emitted it; ``"host"`` for the embedding service and the kernel.
+        traceparent: The W3C trace context that it belongs to, as it was received, or None.
 
     Example:
         >>> from plugbus import Event, EventBus, current
@@ -50,6 +51,7 @@ class Current(NamedTuple):
     correlation_id: str
     cause: str | None
     emitter: str
+    traceparent: str | None = None
 
 
 @final
@@ -62,12 +64,13 @@ class Carried(NamedTuple):
         cause: Id of the emit that what is done next comes of.
         emit: That emit itself, for what is still a part of it, as an observer in the background; it does not leave
             the process.
+        traceparent: The W3C trace context that all of it belongs to, for headers of messages and of requests.
 
     Example:
         >>> from plugbus import Principal
-        >>> sent = Carried(Principal("ann"), "7f", None).to_dict()
+        >>> sent = Carried(Principal("ann"), "7f").to_dict()
         >>> sent
-        {'principal': {'id': 'ann', 'scopes': [], 'claims': {}}, 'correlation_id': '7f', 'cause': None}
+        {'principal': {'id': 'ann', ...}, 'correlation_id': '7f', 'cause': None, 'traceparent': None}
         >>> Carried.from_dict(sent).principal
         Principal('ann', [])
     """
@@ -76,11 +79,13 @@ class Carried(NamedTuple):
     correlation_id: str | None = None
     cause: str | None = None
     emit: Current | None = None
+    traceparent: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         principal = None if self.principal is None else self.principal.to_dict()
-        return {"principal": principal, "correlation_id": self.correlation_id, "cause": self.cause}
+        facts = {"correlation_id": self.correlation_id, "cause": self.cause, "traceparent": self.traceparent}
+        return {"principal": principal, **facts}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -91,7 +96,7 @@ class Carried(NamedTuple):
         """
         principal = data.get("principal")
         known = None if principal is None else Principal.from_dict(principal)
-        return cls(known, data.get("correlation_id"), data.get("cause"))
+        return cls(known, data.get("correlation_id"), data.get("cause"), traceparent=data.get("traceparent"))
 
 
 class Here:
@@ -103,10 +108,11 @@ class Here:
         cause: What emits from here come of.
         emit: The emit that runs here.
         within: Where that emit began, if that is further out.
+        traceparent: The W3C trace context that it belongs to.
         active: Whether it still runs; a task that outlives it holds on to this.
     """
 
-    __slots__ = ("active", "cause", "correlation_id", "emit", "principal", "within")
+    __slots__ = ("active", "cause", "correlation_id", "emit", "principal", "traceparent", "within")
 
     def __init__(
         self,
@@ -115,8 +121,11 @@ class Here:
         cause: str | None,
         emit: Current | None = None,
         within: Here | None = None,
+        *,
+        traceparent: str | None = None,
     ) -> None:
         self.principal, self.correlation_id, self.cause = principal, correlation_id, cause
+        self.traceparent = traceparent
         self.emit, self.within = emit, within
         self.active = True
 
@@ -131,9 +140,14 @@ class Here:
     def told(self) -> dict[str, str]:
         """Return what a log line says of it."""
         emit = self.running()
-        if emit is not None:
-            return {"event_type": emit.event, "correlation_id": emit.correlation_id}
-        return {"correlation_id": self.correlation_id} if self.correlation_id else {}
+        correlation_id = self.correlation_id if emit is None else emit.correlation_id
+        told = {} if emit is None else {"event_type": emit.event}
+        if correlation_id:
+            told["correlation_id"] = correlation_id
+        if self.traceparent:
+            # https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/
+            told["trace_id"] = self.traceparent[3:35]
+        return told
 
 
 HERE: Final[ContextVar[Here | None]] = ContextVar("plugbus_context", default=None)
@@ -166,14 +180,18 @@ def carried() -> Carried | None:
         from plugbus._early import settled  # which is built upon this
 
         here = settled(here)
-    return None if here is None else Carried(here.principal, here.correlation_id, here.cause, here.running())
+    return (
+        None
+        if here is None
+        else Carried(here.principal, here.correlation_id, here.cause, here.running(), here.traceparent)
+    )
 
 
 @contextmanager
 def resumed(carried: Carried | None, event: object = None) -> Iterator[None]:
     """Put in force what travelled, for a block, and nothing else of what is in force around it.
 
-    What is emitted within has it for its principal, correlation id and cause.
+    What is emitted within has it for its principal, correlation id, cause and trace.
 
     Args:
         carried: What :func:`carried` returned; None puts nothing in force.
@@ -190,9 +208,12 @@ def resumed(carried: Carried | None, event: object = None) -> Iterator[None]:
     facts = carried or Carried()
     emit = facts.emit
     if emit is None and event is not None:
-        emit = began(wire_name(event), datetime.now(UTC), "", carried and Here(*carried[:3]))
-        facts = Carried(emit.principal, emit.correlation_id, emit.id)
-    here = Here(facts.principal, facts.correlation_id, facts.cause, emit) if carried or emit else None
+        around = carried and Here(*carried[:3], traceparent=carried.traceparent)
+        emit = began(wire_name(event), datetime.now(UTC), "", around)
+        facts = Carried(emit.principal, emit.correlation_id, emit.id, None, emit.traceparent)
+    here = None
+    if carried or emit:
+        here = Here(facts.principal, facts.correlation_id, facts.cause, emit, traceparent=facts.traceparent)
     with in_force(here):
         yield
 
@@ -209,7 +230,8 @@ def began(event: str, time: datetime, emitter: str, around: Here | None) -> Curr
     id = new_id()
     if around is None:
         return Current(id, event, time, None, id, None, emitter)
-    return Current(id, event, time, around.principal, around.correlation_id or id, around.cause, emitter)
+    correlation_id = around.correlation_id or id
+    return Current(id, event, time, around.principal, correlation_id, around.cause, emitter, around.traceparent)
 
 
 def wire_name(event: object) -> str:

@@ -40,16 +40,13 @@ class _Message(NamedTuple):
     id: str
     source: str | None
     time: datetime | None
-    traceparent: str | None
 
 
 _ARRIVED: Final[ContextVar[_Message | None]] = ContextVar("plugbus_arrived", default=None)
 
 
 @contextmanager
-def arrived(
-    id: str, *, source: str | None = None, time: datetime | None = None, traceparent: str | None = None
-) -> Iterator[None]:
+def arrived(id: str, *, source: str | None = None, time: datetime | None = None) -> Iterator[None]:
     """Say that what is emitted in a block, as the first thing, is a message that came in: a log keeps its id.
 
     Edges use it within ``acting_as(..., cause=id)``; emits that come of the first one have ids of their own.
@@ -58,7 +55,6 @@ def arrived(
         id: The message's.
         source: Who sent it, as the message says.
         time: When it happened, as the message says, aware of its time zone.
-        traceparent: Its W3C trace context.
 
     Example:
         >>> from plugbus import EventBus, MemoryEventLog, NamedEvent, acting_as
@@ -69,7 +65,7 @@ def arrived(
         >>> [(event.id, event.source) for event in log.read_nowait(start)]
         [('m-1', '/shop')]
     """
-    token = _ARRIVED.set(_Message(id, source, time, traceparent))
+    token = _ARRIVED.set(_Message(id, source, time))
     try:
         yield
     finally:
@@ -119,11 +115,11 @@ def _recorded(name: str, json: str, key: str | None) -> LoggedEvent:
     emit, message = current(), _ARRIVED.get()
     assert emit is not None, "an observer is told within an emit"
     if message is None or message.id != emit.cause:
-        return LoggedEvent(name, json, emit.id, emit.time, key, emit.correlation_id, emit.cause)
-    time = message.time or emit.time
-    return LoggedEvent(
-        name, json, message.id, time, key, emit.correlation_id, None, message.source, message.traceparent
-    )
+        found = LoggedEvent(name, json, emit.id, emit.time, key, emit.correlation_id, emit.cause)
+    else:
+        time = message.time or emit.time
+        found = LoggedEvent(name, json, message.id, time, key, emit.correlation_id, None, message.source)
+    return found if emit.traceparent is None else found._replace(traceparent=emit.traceparent)
 
 
 @final

@@ -44,7 +44,11 @@ def current() -> Current | None:
 
 @contextmanager
 def acting_as(
-    principal: Principal | None, *, correlation_id: str | None = None, cause: str | None = None
+    principal: Principal | None,
+    *,
+    correlation_id: str | None = None,
+    cause: str | None = None,
+    traceparent: str | None = None,
 ) -> Iterator[None]:
     """Say who acts in a block: what is emitted there, and all that comes of it, knows.
 
@@ -58,6 +62,8 @@ def acting_as(
         correlation_id: What all that belongs together shares, as it was received; the one in force unless given,
             else the id of each outermost emit.
         cause: Id of the message that this came of, as it was received.
+        traceparent: The W3C trace context that this belongs to (https://www.w3.org/TR/trace-context/), as it was
+            received, once it was seen to be one; the one in force unless given.
 
     Raises:
         ContextLeakError: If an async generator that has yielded to an ``async for`` says who acts here.
@@ -70,13 +76,15 @@ def acting_as(
     """
     outer = settled(HERE.get())
     if outer is None:
-        here = Here(principal, correlation_id, cause)
+        here = Here(principal, correlation_id, cause, traceparent=traceparent)
     else:
         emit = outer.running()
-        correlation_id = correlation_id or outer.correlation_id
+        correlation_id, traceparent = correlation_id or outer.correlation_id, traceparent or outer.traceparent
         if emit is not None:
-            emit = emit._replace(principal=principal, correlation_id=correlation_id or emit.correlation_id)
-        here = Here(principal, correlation_id, cause or outer.cause, emit, emit and (outer.within or outer))
+            known = correlation_id or emit.correlation_id
+            emit = emit._replace(principal=principal, correlation_id=known, traceparent=traceparent)
+        within = emit and (outer.within or outer)
+        here = Here(principal, correlation_id, cause or outer.cause, emit, within, traceparent=traceparent)
     with in_force(lent(here, outer)):
         yield
 

@@ -55,7 +55,7 @@ def plugin_logger(plugin_id: str) -> Logger:
 
     Args:
         plugin_id: Its id, which each line carries as ``plugin``; within an emit that has a context, it carries
-            ``event_type`` and ``correlation_id`` too.
+            ``event_type`` and ``correlation_id`` too, and ``trace_id`` where it belongs to a trace.
 
     Example:
         >>> hasattr(plugin_logger("shop"), "bind")

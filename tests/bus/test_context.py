@@ -458,6 +458,72 @@ def test_what_is_carried_from_an_emit_is_resumed_elsewhere(bus: EventBus) -> Non
     assert current() is None
 
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_a_trace_context_is_that_of_all_that_comes_of_it(bus: EventBus) -> None:
+    """As the correlation id is, until somebody says otherwise; log lines say the trace's id."""
+    current()
+    seen: list[Current | None] = []
+    lines: list[object] = []
+    bus.observe(Ping, lambda ping: bus.emit(Pong()))
+    bus.observe(Pong, asking(seen))
+    bus.observe(Pong, lambda pong: lines.append(_Facts(plugin="shop").copy().get("trace_id")))
+    with acting_as(ANN, traceparent=TRACE):
+        bus.emit(Ping())
+        with acting_as(BOB):
+            bus.emit(Pong())
+        with acting_as(BOB, traceparent=TRACE.replace("b7ad", "ffff")):
+            bus.emit(Pong())
+    bus.emit(Pong())
+
+    found = [emit and emit.traceparent for emit in seen]
+    assert found == [TRACE, TRACE, TRACE.replace("b7ad", "ffff"), None]
+    assert lines == [TRACE[3:35], TRACE[3:35], TRACE[3:35], None]
+
+
+def test_a_trace_context_travels(bus: EventBus) -> None:
+    """To work that is done later, and into what a message says of it."""
+    seen: list[Current | None] = []
+    bus.observe(Ping, asking(seen))
+    with acting_as(ANN, traceparent=TRACE):
+        luggage = carried()
+
+    assert luggage is not None
+    with resumed(Carried.from_dict(luggage.to_dict())):
+        bus.emit(Ping())
+    with resumed(luggage, Pong()):
+        assert running().traceparent == TRACE
+
+    assert _expected(seen[0]).traceparent == TRACE
+
+
+def test_who_asks_first_within_an_emit_is_told_its_trace(bus: EventBus) -> None:
+    seen: list[Current | None] = []
+    bus.observe(Ping, asking(seen))
+    bus.observe(Ping, lambda ping: bus.emit(Pong()))
+    bus.observe(Pong, asking(seen))
+    with acting_as(None, traceparent=TRACE):
+        bus.emit(Ping())
+
+    assert [_expected(emit).traceparent for emit in seen] == [TRACE, TRACE]
+
+
+async def test_a_generator_lends_its_trace(bus: EventBus) -> None:
+    """A dependency that yields within the block has it in force beyond."""
+
+    async def dependency() -> AsyncIterator[None]:
+        with acting_as(ANN, traceparent=TRACE):
+            yield
+
+    opened = dependency()
+    await anext(opened)
+    facts = carried()
+    await opened.aclose()  # type: ignore[attr-defined]
+
+    assert facts == Carried(ANN, traceparent=TRACE)
+
+
 def test_to_resume_nothing_puts_nothing_in_force(bus: EventBus) -> None:
     """A worker does not act for whoever happened to start it."""
     with acting_as(ANN):

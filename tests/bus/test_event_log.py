@@ -205,6 +205,19 @@ async def test_a_message_keeps_its_id_and_what_comes_of_it_has_its_own(
     assert (pong.source, pong.id == "m-1") == (None, False)
 
 
+async def test_events_on_record_have_the_trace_that_they_belong_to(
+    bus: EventBus, log: MemoryEventLog, start: str
+) -> None:
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    bus.observe(Ping, lambda ping: bus.emit(Pong()), run_in="caller")
+
+    with acting_as(None, cause="m-1", traceparent=trace), arrived("m-1"):
+        await bus.aemit(Ping())
+    await bus.aemit(Pong())
+
+    assert [event.traceparent for event in log.read_nowait(start)] == [trace, trace, None]
+
+
 async def test_events_may_be_chosen(bus: EventBus, log: MemoryEventLog) -> None:
     start = log.cursor
     with bus.attach_log(log, events=["order.*", Ping]):

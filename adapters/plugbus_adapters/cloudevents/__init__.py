@@ -11,6 +11,7 @@ from plugbus_adapters.cloudevents._json import (
     to_batch,
     to_structured,
 )
+from plugbus_adapters.cloudevents._trace import trace_context
 
 __all__ = (
     "BATCH",
@@ -25,4 +26,5 @@ __all__ = (
     "to_batch",
     "to_binary",
     "to_structured",
+    "trace_context",
 )

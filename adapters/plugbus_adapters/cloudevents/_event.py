@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, final
 
 from plugbus import PlugbusError, Problem
+from plugbus_adapters.cloudevents._trace import trace_context
 
 __all__ = ("KNOWN", "MAX_TEXT", "CloudEvent", "CloudEventError", "parse_time", "told_time")
 
@@ -25,7 +26,6 @@ _NAME: Final = re.compile(r"[a-z0-9]{1,64}", re.ASCII)
 _TYPE: Final = re.compile(r"[^.\s*]+(\.[^.\s*]+)*")
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;.*)?", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 # What "String" leaves out: control characters, halves of pairs, and code points that are no characters.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _PLANE_END: Final = 0xFFFE
@@ -120,7 +120,7 @@ class CloudEvent:
     def traceparent(self) -> str | None:
         """The extension ``traceparent``, a W3C trace context; one that is none is left out, as W3C demands."""
         found = self.extensions.get("traceparent")
-        return found if isinstance(found, str) and _TRACEPARENT.fullmatch(found) else None
+        return trace_context(found) if isinstance(found, str) else None
 
 
 def _problems(event: CloudEvent) -> Iterator[tuple[str, str]]:

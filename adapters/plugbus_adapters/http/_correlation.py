@@ -8,14 +8,15 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 from typing import Final
+
+from plugbus_adapters.cloudevents import trace_context
 
 __all__ = ("CORRELATION", "correlated", "new_id")
 
 CORRELATION: Final = b"x-correlation-id"
 _GIVEN: Final = re.compile(rb"[\w.:@=+/-]{1,128}")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
-_NONE: Final = b"0" * 32
 
 _prefix = ""
 _count = itertools.count(1)
@@ -36,18 +37,26 @@ def new_id() -> str:
     return f"{_prefix}{next(_count):016x}"
 
 
-def correlated(headers: dict[bytes, bytes]) -> tuple[str, str | None]:
-    """Return what a request belongs to, and what it came of; a new id where no header says so.
+def correlated(headers: dict[bytes, bytes]) -> tuple[str, str | None, str | None]:
+    """Return what a request belongs to, what it came of, and its trace; a new id where no header says so.
 
     ``x-correlation-id`` goes before the trace of ``traceparent`` (W3C Trace Context, section 3.2); what does not have
-    the form of either is passed over.
+    the form of either is passed over. Where a tracer of OpenTelemetry has a span open for the request, as Starlette's
+    middleware does, what comes of it belongs to that: a second one is not opened.
     """
     parent = headers.get(b"traceparent")
-    trace = None if parent is None else _TRACEPARENT.fullmatch(parent)
-    cause = None if trace is None or trace[1] == _NONE else trace[2].decode()
+    trace = _open_span() or (None if parent is None else trace_context(parent.decode("latin-1")))
+    cause = None if trace is None else trace[36:52]
     given = headers.get(CORRELATION)
     if given is not None and _GIVEN.fullmatch(given):
-        return given.decode(), cause
-    if trace is not None and cause is not None:
-        return trace[1].decode(), cause
-    return new_id(), None
+        return given.decode(), cause, trace
+    return new_id() if trace is None else trace[3:35], cause, trace
+
+
+def _open_span() -> str | None:
+    """Return the trace context of the span that is open here; whoever opened one has loaded OpenTelemetry."""
+    tracing = sys.modules.get("opentelemetry.trace")
+    if tracing is None:
+        return None
+    span = tracing.get_current_span().get_span_context()
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}" if span.is_valid else None

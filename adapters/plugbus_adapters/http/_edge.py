@@ -6,6 +6,7 @@ Owns what an app and the plugin ``http`` of its kernel share.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, final
 
@@ -130,7 +131,7 @@ class Edge:
     async def _answer(self, entry: Entry, exchange: Exchange, send: Send) -> None:
         principal = exchange.principal = await self.guard.principal(exchange.scope)
         entry.access.check(principal)
-        with acting_as(principal, correlation_id=exchange.correlation_id, cause=exchange.cause):
+        with self._acting(exchange):
             if entry.lasting:
                 await self._tell_lasting(entry, exchange, send)
             else:
@@ -159,9 +160,18 @@ class Edge:
 
     @staticmethod
     def _begin(exchange: Exchange) -> Token[Exchange | None]:
-        exchange.correlation_id, exchange.cause = correlated(exchange.headers)
+        exchange.correlation_id, exchange.cause, exchange.traceparent = correlated(exchange.headers)
         exchange.entry.flying += 1
         return EXCHANGE.set(exchange)
+
+    @staticmethod
+    def _acting(exchange: Exchange) -> AbstractContextManager[None]:
+        return acting_as(
+            exchange.principal,
+            correlation_id=exchange.correlation_id,
+            cause=exchange.cause,
+            traceparent=exchange.traceparent,
+        )
 
     @staticmethod
     def _end(exchange: Exchange, token: Token[Exchange | None]) -> None:
@@ -183,7 +193,7 @@ class Edge:
         try:
             principal = exchange.principal = await self.guard.principal(scope)
             entry.access.check(principal)
-            with acting_as(principal, correlation_id=exchange.correlation_id, cause=exchange.cause):
+            with self._acting(exchange):
                 await entry.call(exchange)
         except WebSocketDisconnect:
             return
@@ -210,7 +220,7 @@ class Edge:
         try:
             principal = exchange.principal = await self.guard.principal(scope)
             routed.access.check(principal)
-            with acting_as(principal, correlation_id=exchange.correlation_id, cause=exchange.cause):
+            with self._acting(exchange):
                 await route.handle({**scope, **child}, receive, noting)
         except Exception as error:
             document = self.served.document_of(error, routed, exchange.correlation_id)

@@ -41,6 +41,7 @@ class Exchange:
         entry: What serves it.
         correlation_id: What all that comes of it shares.
         cause: What it came of.
+        traceparent: The W3C trace context that it belongs to.
         started: Whether the answer has begun, so that no other one can be given.
         form: The form that was read.
         status: Of the answer, if somebody set it.
@@ -49,7 +50,7 @@ class Exchange:
 
     __slots__ = (
         "_body", "_query", "_request", "cause", "correlation_id", "entry", "form", "headers", "out",
-        "principal", "receive", "scope", "started", "status", "values",
+        "principal", "receive", "scope", "started", "status", "traceparent", "values",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -64,6 +65,7 @@ class Exchange:
         self._query: dict[str, list[str]] | None = None
         self.correlation_id = ""
         self.cause: str | None = None
+        self.traceparent: str | None = None
         self.started = False
         self.form: Any = None
         self._request: Any = None

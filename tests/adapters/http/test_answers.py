@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanContext,
+    TraceFlags,
+    TracerProvider,
+    use_span,
+)
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
 from starlette.responses import PlainTextResponse
 from structlog.testing import capture_logs
 
@@ -236,7 +247,7 @@ class Who(Plugin, id="who"):
     @answers(WhoAsks)
     async def who(self, request: WhoAsks) -> dict[str, Any]:
         emit = current()
-        return {"correlation": emit.correlation_id, "cause": emit.cause}
+        return {"correlation": emit.correlation_id, "cause": emit.cause, "trace": emit.traceparent}
 
 
 async def test_correlation_travels_in_and_out() -> None:
@@ -249,10 +260,57 @@ async def test_correlation_travels_in_and_out() -> None:
         other = await http.get("/who")
 
     assert (own.json()["correlation"], own.headers["x-correlation-id"]) == ("order-7", "order-7")
-    assert traced.json() == {"correlation": parent[3:35], "cause": parent[36:52]}
+    assert traced.json() == {"correlation": parent[3:35], "cause": parent[36:52], "trace": parent}
+    assert (own.json()["trace"], other.json()["trace"]) == (None, None)
     ids = {each.headers["x-correlation-id"] for each in (odd, other)}
     assert len(ids) == 2
     assert 'a"b' not in ids
+
+
+@pytest.mark.parametrize(
+    "parent",
+    ["", "00-1-2-3", f"00-{'0' * 32}-{'b' * 16}-01", f"ff-{'a' * 32}-{'b' * 16}-01", f"00-{'a' * 32}-{'b' * 16}-01-x"],
+)
+async def test_what_is_no_trace_context_is_passed_over(parent: str) -> None:
+    """W3C Trace Context, section 4.3: as if there were none."""
+    async with client(Kernel([Who])) as http:
+        answer = await http.get("/who", headers={"traceparent": parent})
+
+    assert (answer.json()["cause"], answer.json()["trace"]) == (None, None)
+
+
+class Tracer(NoOpTracer):
+    """Opens spans in name alone, all with one context, and counts them."""
+
+    def __init__(self, opened: list[str]) -> None:
+        self._opened = opened
+
+    @contextmanager
+    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:
+        self._opened.append(name)
+        with use_span(NonRecordingSpan(SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1)))) as span:
+            yield span
+
+
+class Tracers(TracerProvider):
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def get_tracer(self, *args: Any, **options: Any) -> Tracer:
+        return Tracer(self.opened)
+
+
+async def test_what_comes_of_a_traced_request_belongs_to_the_span_that_is_open() -> None:
+    """Starlette's own middleware opens it, and nobody opens a second one."""
+    kernel = Kernel([Who])
+    app = create_app(kernel)
+    tracers = Tracers()
+    app.add_middleware(OpenTelemetryMiddleware, tracer_provider=tracers)
+    async with kernel, client(app) as http:
+        answer = await http.get("/who", headers={"traceparent": f"00-{'a' * 32}-{'c' * 16}-01"})
+
+    assert answer.json()["trace"] == f"00-{0xA:032x}-{0xB:016x}-01"
+    assert tracers.opened == ["GET"]
 
 
 class Enriching(Plugin, id="enriching"):

@@ -97,8 +97,8 @@ class Publisher:
             raise ProblemError(404, told, code="unknown_event", problems=[Problem("type", "no type has this name")])
         data = event.data if declared is None else fields(event.type, event.data)
         with (
-            acting_as(principal, correlation_id=event.correlation_id, cause=event.id),
-            arrived(event.id, source=event.source, time=event.time, traceparent=event.traceparent),
+            acting_as(principal, correlation_id=event.correlation_id, cause=event.id, traceparent=event.traceparent),
+            arrived(event.id, source=event.source, time=event.time),
         ):
             return await self._bus.aemit_named(event.type, data)
 
