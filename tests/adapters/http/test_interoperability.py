@@ -1,8 +1,7 @@
-"""The wire against software of others: CloudEvents' own SDK sends, httpx-sse reads, over a real server."""
+"""The wire against software of others: CloudEvents' own SDK sends, sseclient-py reads, over a real server."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,13 +12,10 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings import http as sdk
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from tests.adapters.http.events.tools import ANN, SECONDS, Shop, live
+from tests.adapters.http.events.tools import ANN, SECONDS, Shop, live, server_sent
 
 from plugbus import Kernel, Principal
 from plugbus_adapters.http import BearerTokens, create_app
-
-sys.modules.setdefault("httpx", httpx2)  # the same client under its next name, which httpx-sse does not know yet
-from httpx_sse import connect_sse  # noqa: E402
 
 TOKEN = "a-token-that-is-long-enough"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
@@ -47,14 +43,12 @@ def read(url: str, events: list[CloudEvent], post: Any) -> list[BaseCloudEvent]:
     """Open a stream, post, and return what comes out of it, as the SDK reads it."""
     with (
         httpx2.Client(timeout=SECONDS, headers=AUTH) as client,
-        connect_sse(client, "GET", f"{url}/events/stream") as stream,
+        client.stream("GET", f"{url}/events/stream") as response,
     ):
         found: list[BaseCloudEvent] = []
-        stream.response.raise_for_status()
         post(client)
-        for event in stream.iter_sse():
-            if event.data:
-                found.append(JSONFormat().read(None, event.data.encode()))
+        for event in server_sent(response):
+            found.append(JSONFormat().read(None, event.data.encode()))
             if len(found) == len(events):
                 break
         return found

@@ -15,15 +15,23 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.adapters.http.events.tools import ANN, SECONDS, OrderPlaced, SecretTold, Shop, live, structured, told
+from sseclient import Event as ServerSentEvent
+from tests.adapters.http.events.tools import (
+    ANN,
+    SECONDS,
+    OrderPlaced,
+    SecretTold,
+    Shop,
+    live,
+    server_sent,
+    structured,
+    told,
+)
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from plugbus import Kernel
 from plugbus_adapters.http import BearerTokens, create_app
-
-sys.modules.setdefault("httpx", httpx2)  # the same client under its next name, which httpx-sse does not know yet
-from httpx_sse import ServerSentEvent, connect_sse  # noqa: E402
 
 pytestmark = pytest.mark.timeout(120)
 TOKEN = "a-token-that-only-tests-know"
@@ -59,11 +67,10 @@ def read(address: str, count: int, **headers: str) -> list[ServerSentEvent]:
     url = f"http://{address}/events/stream"
     with (
         httpx2.Client(timeout=SECONDS) as client,
-        connect_sse(client, "GET", url, headers={**AUTH, **headers}) as source,
+        client.stream("GET", url, headers={**AUTH, **headers}) as response,
     ):
-        for event in source.iter_sse():
-            if event.data:
-                found.append(event)
+        for event in server_sent(response):
+            found.append(event)
             if len(found) == count:
                 break
     return found
@@ -79,8 +86,8 @@ def numbers(events: list[ServerSentEvent]) -> list[int]:
 def test_an_sse_client_of_others_reads_and_resumes(address: str) -> None:
     publish(address, 1)
     url = f"http://{address}/events/stream?type=order.*"
-    with httpx2.Client(timeout=SECONDS) as client, connect_sse(client, "GET", url, headers=AUTH) as source:
-        events = (event for event in source.iter_sse() if event.data)
+    with httpx2.Client(timeout=SECONDS) as client, client.stream("GET", url, headers=AUTH) as response:
+        events = server_sent(response)
         publish(address, 2, 3, 4)
         seen = [next(events), next(events)]
 

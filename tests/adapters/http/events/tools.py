@@ -11,7 +11,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
+import httpx2
 import uvicorn
+from sseclient import Event as ServerSentEvent
+from sseclient import SSEClient
 
 from plugbus import Event, Kernel, NotFound, Plugin, Principal, Request, Veto, answers, listens
 from plugbus_adapters.http import create_app
@@ -196,3 +199,9 @@ def live(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(SECONDS)
+
+
+def server_sent(response: httpx2.Response) -> Iterator[ServerSentEvent]:
+    """Read a stream with a client of others."""
+    response.raise_for_status()
+    yield from SSEClient(response.iter_bytes()).events()
