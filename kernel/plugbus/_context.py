@@ -84,8 +84,8 @@ class Carried(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         principal = None if self.principal is None else self.principal.to_dict()
-        facts = {"correlation_id": self.correlation_id, "cause": self.cause, "traceparent": self.traceparent}
-        return {"principal": principal, **facts}
+        told = {"principal": principal, "correlation_id": self.correlation_id, "cause": self.cause}
+        return {**told, "traceparent": self.traceparent}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -120,13 +120,12 @@ class Here:
         correlation_id: str | None,
         cause: str | None,
         emit: Current | None = None,
-        within: Here | None = None,
-        *,
         traceparent: str | None = None,
+        *,
+        within: Here | None = None,
     ) -> None:
         self.principal, self.correlation_id, self.cause = principal, correlation_id, cause
-        self.traceparent = traceparent
-        self.emit, self.within = emit, within
+        self.emit, self.traceparent, self.within = emit, traceparent, within
         self.active = True
 
     def lasts(self) -> bool:
@@ -140,14 +139,10 @@ class Here:
     def told(self) -> dict[str, str]:
         """Return what a log line says of it."""
         emit = self.running()
-        correlation_id = self.correlation_id if emit is None else emit.correlation_id
-        told = {} if emit is None else {"event_type": emit.event}
-        if correlation_id:
-            told["correlation_id"] = correlation_id
-        if self.traceparent:
-            # https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/
-            told["trace_id"] = self.traceparent[3:35]
-        return told
+        trace = {"trace_id": self.traceparent[3:35]} if self.traceparent else {}  # as OpenTelemetry names it
+        if emit is not None:
+            return {"event_type": emit.event, "correlation_id": emit.correlation_id, **trace}
+        return {"correlation_id": self.correlation_id, **trace} if self.correlation_id else trace
 
 
 HERE: Final[ContextVar[Here | None]] = ContextVar("plugbus_context", default=None)
@@ -180,11 +175,7 @@ def carried() -> Carried | None:
         from plugbus._early import settled  # which is built upon this
 
         here = settled(here)
-    return (
-        None
-        if here is None
-        else Carried(here.principal, here.correlation_id, here.cause, here.running(), here.traceparent)
-    )
+    return Carried(here.principal, here.correlation_id, here.cause, here.running(), here.traceparent) if here else None
 
 
 @contextmanager
@@ -208,12 +199,9 @@ def resumed(carried: Carried | None, event: object = None) -> Iterator[None]:
     facts = carried or Carried()
     emit = facts.emit
     if emit is None and event is not None:
-        around = carried and Here(*carried[:3], traceparent=carried.traceparent)
-        emit = began(wire_name(event), datetime.now(UTC), "", around)
-        facts = Carried(emit.principal, emit.correlation_id, emit.id, None, emit.traceparent)
-    here = None
-    if carried or emit:
-        here = Here(facts.principal, facts.correlation_id, facts.cause, emit, traceparent=facts.traceparent)
+        emit = began(wire_name(event), datetime.now(UTC), "", carried and Here(*carried))
+        facts = Carried(emit.principal, emit.correlation_id, emit.id, emit, emit.traceparent)
+    here = Here(*facts) if carried or emit else None
     with in_force(here):
         yield
 
@@ -251,17 +239,13 @@ def in_force(here: Here | None) -> Iterator[None]:
         leave(token)
 
 
-# Ids
-
-
-_prefix = ""
-_count = itertools.count(1)
+_ids: Iterator[str] = iter(())
 
 
 def _renew() -> None:
     """Begin anew, also in a child process: no two may give the same ids."""
-    global _prefix, _count
-    _prefix, _count = os.urandom(8).hex(), itertools.count(1)
+    global _ids  # noqa: PLW0603 - begun anew
+    _ids = map((os.urandom(8).hex() + "{:016x}").format, itertools.count(1))  # all in C, so threads may share it
 
 
 _renew()
@@ -271,7 +255,7 @@ if hasattr(os, "register_at_fork"):
 
 def new_id() -> str:
     """Return an id that nothing else has: 32 hexadecimal digits."""
-    return f"{_prefix}{next(_count):016x}"
+    return next(_ids)
 
 
 # Whether anybody wants to know

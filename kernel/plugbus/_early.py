@@ -65,7 +65,7 @@ def lent(here: Here, before: Here | None) -> Here:
         frame = outer
     if not frame.f_code.co_flags & CO_ASYNC_GENERATOR:
         return here
-    watched = Lent(here.principal, here.correlation_id, here.cause, here.emit, here.within, traceparent=here.traceparent)
+    watched = Lent(here.principal, here.correlation_id, here.cause, here.emit, here.traceparent, within=here.within)
     watched.before, watched.frame, watched.task = before, frame if _in_async_for(outer) else None, _task()
     return watched
 
@@ -153,9 +153,7 @@ class Early(Here):
     __slots__ = ("before", "key")
 
     def __init__(self, key: Key, current: Current, before: Here | None) -> None:
-        super().__init__(
-            current.principal, current.correlation_id, current.id, current, traceparent=current.traceparent
-        )
+        super().__init__(current.principal, current.correlation_id, current.id, current, current.traceparent)
         self.key, self.before = key, before
 
     def lasts(self) -> bool:

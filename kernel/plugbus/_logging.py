@@ -115,11 +115,9 @@ def _recorded(name: str, json: str, key: str | None) -> LoggedEvent:
     emit, message = current(), _ARRIVED.get()
     assert emit is not None, "an observer is told within an emit"
     if message is None or message.id != emit.cause:
-        found = LoggedEvent(name, json, emit.id, emit.time, key, emit.correlation_id, emit.cause)
-    else:
-        time = message.time or emit.time
-        found = LoggedEvent(name, json, message.id, time, key, emit.correlation_id, None, message.source)
-    return found if emit.traceparent is None else found._replace(traceparent=emit.traceparent)
+        return LoggedEvent(name, json, emit.id, emit.time, key, emit.correlation_id, emit.cause, None, emit.traceparent)
+    id, time, source = message.id, message.time or emit.time, message.source
+    return LoggedEvent(name, json, id, time, key, emit.correlation_id, None, source, emit.traceparent)
 
 
 @final

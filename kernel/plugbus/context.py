@@ -84,7 +84,7 @@ def acting_as(
             known = correlation_id or emit.correlation_id
             emit = emit._replace(principal=principal, correlation_id=known, traceparent=traceparent)
         within = emit and (outer.within or outer)
-        here = Here(principal, correlation_id, cause or outer.cause, emit, within, traceparent=traceparent)
+        here = Here(principal, correlation_id, cause or outer.cause, emit, traceparent, within=within)
     with in_force(lent(here, outer)):
         yield
 

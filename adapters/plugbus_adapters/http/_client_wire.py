@@ -5,7 +5,6 @@ Owns the wire format of requests, without sending any; what is made of answers i
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
@@ -27,7 +26,6 @@ _NAME: Final = re.compile(r"[^.\s*/?#%\x00-\x1f]{1,200}(\.[^.\s*/?#%\x00-\x1f]{1
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _CURSOR: Final = re.compile(r"[\x21-\x7e]{1,256}")
 _CORRELATION: Final = re.compile(r"[\w.:@=+/-]{1,128}", re.ASCII)  # what a plugbus takes in
-_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 def server_url(url: str) -> httpx2.URL:
@@ -177,14 +175,9 @@ def _body(name: str, data: Mapping[str, Any] | None) -> bytes:
 
 
 def _here() -> tuple[str | None, str | None]:
-    """Return the correlation id in force, and the trace context (W3C, section 3.2) that it makes.
-
-    A correlation id that came in as a trace goes on as one. Whether that is sampled nobody here knows, so it is left
-    to whoever records it (flag 01): with 00 they would have to drop it.
-    """
+    """Return the correlation id in force, if it can be told in a header, and the W3C trace context."""
     here = carried()
-    correlation = here and (here.correlation_id or (here.emit and here.emit.correlation_id))
-    if not correlation or not _CORRELATION.fullmatch(correlation):
+    if here is None:
         return None, None
-    trace = f"00-{correlation}-{os.urandom(8).hex()}-01" if _TRACE.fullmatch(correlation) else None
-    return correlation, trace
+    correlation = here.correlation_id or (here.emit and here.emit.correlation_id)
+    return correlation if correlation and _CORRELATION.fullmatch(correlation) else None, here.traceparent

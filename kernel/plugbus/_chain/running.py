@@ -69,7 +69,7 @@ def _begin(event: Any, name: str | None, emitter: str, now: Callable[[], datetim
     if type(outer) is not Here and outer is not None:
         outer = settled(outer)
     emit = began(name or wire_name(event), now(), emitter, outer)
-    return Here(emit.principal, emit.correlation_id, emit.id, emit, traceparent=emit.traceparent)
+    return Here(emit.principal, emit.correlation_id, emit.id, emit, emit.traceparent)
 
 
 STEPS.update((_running, _arunning))
