@@ -234,4 +234,5 @@ def _endpoint(  # noqa: PLR0917 - called from one place
         request,
         binding.body_required,
         binding.body_is,
+        mark.statuses,
     )

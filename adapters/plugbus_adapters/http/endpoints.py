@@ -42,6 +42,7 @@ class EndpointMark:
         name: What it is called; plugin and function unless given.
         absolute: Whether the prefix of plugins is left out.
         summary: What it does, in a line; the first line of the function's docstring unless given.
+        statuses: Others that a success may have.
     """
 
     method: str
@@ -56,6 +57,7 @@ class EndpointMark:
     name: str | None = None
     absolute: bool = False
     summary: str | None = None
+    statuses: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could never work.
@@ -85,6 +87,7 @@ def endpoint(
     name: str | None = None,
     absolute: bool = False,
     summary: str | None = None,
+    statuses: Sequence[int] = (),
 ) -> Callable[[F], F]:
     """Return a decorator that serves a function of a plugin over HTTP, and changes nothing else.
 
@@ -104,6 +107,7 @@ def endpoint(
         name: What it is called, for ``PreResponse`` and the documents; ``<plugin>.<function>`` unless given.
         absolute: Leave the prefix of plugins out.
         summary: What it does, in a line; the first line of the docstring unless given.
+        statuses: Others that the function may set by ``HttpContext.set_status``, for the documents.
 
     Raises:
         ValueError: If the method, the path, the status or the scopes cannot be used.
@@ -129,6 +133,7 @@ def endpoint(
             name,
             absolute,
             summary,
+            tuple(statuses),
         )
     )
 
@@ -181,6 +186,7 @@ class Endpoint:
         summary: What it does, in a line.
         description: What it does, at length.
         request: The type of the request that goes through the bus, if it does.
+        statuses: Others that a success may have.
         template: Its path, taken apart.
     """
 
@@ -201,6 +207,7 @@ class Endpoint:
     request: type | None = None
     body_required: bool = True
     body_is: Literal["json", "form", "json or form", "bytes"] = "json"
+    statuses: tuple[int, ...] = ()
     template: Template = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ class HealthEndpoints:
     def serve(self, http: Http) -> None:
         """Serve both."""
         http.add_endpoint("/health/live", "GET", self.live, auth="public", tags=["health"])
-        http.add_endpoint("/health/ready", "GET", self.ready, auth="public", tags=["health"])
+        http.add_endpoint("/health/ready", "GET", self.ready, auth="public", tags=["health"], statuses=[503])
 
     async def live(self) -> dict[str, str]:
         """Tell that the process answers."""

@@ -63,6 +63,7 @@ class Http:
         name: str | None = None,
         absolute: bool = False,
         summary: str | None = None,
+        statuses: Sequence[int] = (),
     ) -> Close:
         """Serve a function, or a request of the bus.
 
@@ -80,6 +81,7 @@ class Http:
             name: What it is called.
             absolute: Leave the prefix of plugins out.
             summary: What it does, in a line.
+            statuses: Others that the function may set, for the documents.
 
         Returns:
             What takes it away again.
@@ -91,7 +93,7 @@ class Http:
         """
         mark = EndpointMark(
             method.upper(), path, status, tuple(tags), auth if isinstance(auth, str) else tuple(auth), envelope,
-            tuple((errors or {}).items()), request_model, response_model, name, absolute, summary,
+            tuple((errors or {}).items()), request_model, response_model, name, absolute, summary, tuple(statuses),
         )  # fmt: skip
         return self._kept(self._served.add(self._owner, mark, handler), f"endpoint {mark.method} {path}")
 

@@ -225,4 +225,6 @@ def _responses(endpoint: Endpoint, schema: dict[str, Any]) -> dict[str, Any]:
     if endpoint.envelope:
         properties = {"success": {"const": False}, "data": {"type": "null"}, "error": {"$ref": f"{_SCHEMAS}Problem"}}
         failed = _answer("It failed", "application/json", {"type": "object", "properties": properties})
-    return {str(endpoint.status): good, **{str(status): failed for _, status in endpoint.errors}, "default": failed}
+    others = {str(status): {**good, "description": HTTPStatus(status).phrase} for status in endpoint.statuses}
+    errors = {str(status): failed for _, status in endpoint.errors}
+    return {str(endpoint.status): good, **others, **errors, "default": failed}

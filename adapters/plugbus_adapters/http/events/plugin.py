@@ -105,8 +105,10 @@ class EventsPlugin(Plugin):
             ("/requests/{name}", "POST", self.call),
             ("/asyncapi.json", "GET", self.asyncapi),
         ):
-            status = 202 if handler == self.publish else 200
-            http.add_endpoint(path, method, handler, status=status, tags=tags, absolute=True, envelope=False)
+            status, others = (202, (207,)) if handler == self.publish else (200, ())
+            http.add_endpoint(
+                path, method, handler, status=status, tags=tags, absolute=True, envelope=False, statuses=others
+            )
         http.add_websocket("/events/ws", self.socket, absolute=True)
 
     async def on_boot(self) -> None:

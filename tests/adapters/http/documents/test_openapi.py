@@ -133,6 +133,9 @@ async def test_every_kind_of_endpoint_is_told() -> None:
     assert "content" not in paths["/elsewhere"]["get"]["responses"]["303"]
     assert "required" not in paths["/raw"]["post"]["requestBody"]
     assert "default" in paths["/router/{number}"]["get"]["responses"]
+    assert {"202", "207"} < set(paths["/events"]["post"]["responses"])
+    ready = paths["/health/ready"]["get"]["responses"]
+    assert ready["503"]["content"] == ready["200"]["content"]
 
 
 class Buy(Request[int], name="orders.buy"):
