@@ -17,7 +17,7 @@ from plugbus_adapters.cli._console import note, print_lines, print_table, stdout
 from plugbus_adapters.cli._errors import PROBLEMS, USAGE, CommandError
 from plugbus_adapters.cli._extending import know_commands_hook
 from plugbus_adapters.cli._mermaid import flow_chart
-from plugbus_adapters.cli._target import load_kernel
+from plugbus_adapters.cli._target import load_app, load_kernel
 
 if TYPE_CHECKING:
     from plugbus import KernelPlan, KernelPortal, Plan, PluginStep
@@ -40,6 +40,16 @@ def serve(
     """Run a kernel for the life of the process."""
     if http is not None and backend != "asyncio":
         raise CommandError(f"--http and --backend {backend}: the server knows asyncio alone", "leave --backend out")
+    if http is not None and (app := load_app(target)) is not None:
+        _serve_app(app, http, given, dev=dev)
+    else:
+        _serve_kernel(target, backend, given, http=http, dev=dev)
+    note("stopped")
+
+
+def _serve_kernel(
+    target: str | None, backend: Literal["asyncio", "trio"], given: Sequence[str] | None, *, http: str | None, dev: bool
+) -> None:
     kernel = load_kernel(target, given, dev=dev)
     know_commands_hook(kernel)
 
@@ -64,11 +74,19 @@ def serve(
         if backend not in str(error):
             raise
         raise CommandError(f"the event loop {backend} is not installed", f"pip install {backend}") from error
-    note("stopped")
 
 
-def _run_http(kernel: Kernel, address: str, *, dev: bool) -> None:
-    """Run a kernel behind HTTP, by whoever the entry point names: this adapter does without that one."""
+def _serve_app(app: Any, address: str, given: Sequence[str] | None, *, dev: bool) -> None:
+    if given:
+        raise CommandError("--set is for kernels, and the target is an app", "set it where the app makes its kernel")
+    try:
+        _run_http(app, address, dev=dev)
+    except KernelStartError as error:
+        raise not_started(error) from error
+
+
+def _run_http(served: Any, address: str, *, dev: bool) -> None:
+    """Run a kernel or an app behind HTTP, by whoever the entry point names: this adapter does without that one."""
     try:
         [point] = entry_points(group="plugbus.runners", name="http")
         run: Callable[..., None] = point.load()
@@ -77,7 +95,7 @@ def _run_http(kernel: Kernel, address: str, *, dev: bool) -> None:
     except ModuleNotFoundError as error:
         raise CommandError(f"--http needs {error.name}, which is not installed", _INSTALL_HTTP) from error
     try:
-        run(kernel, address, note, dev=dev)
+        run(served, address, note, dev=dev)
     except KernelStartError:
         raise
     except PlugbusError as error:

@@ -24,7 +24,7 @@ from plugbus_adapters.cli._errors import CommandError
 from plugbus_adapters.cli._log import calm_log
 from plugbus_adapters.cli._settings import override, read_settings
 
-__all__ = ("DEFAULT_FILE", "load_kernel")
+__all__ = ("DEFAULT_FILE", "load_app", "load_kernel")
 
 DEFAULT_FILE: Final = "plugbus.toml"
 _NAME: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -49,6 +49,31 @@ def load_kernel(target: str | None, given: Sequence[str] | None = None, *, dev: 
     kernel = _loaded(target, dev=dev)
     override(kernel, settings)
     return kernel
+
+
+def load_app(target: str | None) -> Any | None:
+    """Return the ASGI app that a target means; None where it means something else, or nothing.
+
+    Raises:
+        CommandError: If the module that the target names cannot be imported, or has nothing of that name.
+    """
+    if target is None or target.endswith(".toml"):
+        return None
+    calm_log()
+    _import_from(Path.cwd())
+    _, found = _named(target)
+    return found if not isinstance(found, Kernel) and _takes_connections(found) else None
+
+
+def _takes_connections(found: Any) -> bool:
+    """Tell whether it is called with scope, receive and send, and not a function that makes a kernel."""
+    if not callable(found) or inspect.isclass(found):
+        return False
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):  # some builtins do not say what they take
+        return False
+    return sum(each.default is each.empty for each in parameters) == len(("scope", "receive", "send"))
 
 
 def _loaded(target: str | None, *, dev: bool) -> Kernel:
@@ -95,6 +120,11 @@ def _place(file: Path, message: str) -> str:
 
 
 def _from_module(target: str) -> Kernel:
+    return _kernel_of(*_named(target))
+
+
+def _named(target: str) -> tuple[str, Any]:
+    """Return what a target names, and the whole name."""
     parts = _DOTTED.fullmatch(target)
     if parts is None or parts["module"].endswith(".py"):
         hint = f"did you mean '{_as_module(target)}'? {_HOW}" if _as_module(target) else _HOW
@@ -107,7 +137,7 @@ def _from_module(target: str) -> Kernel:
             hint = f"did you mean {' or '.join(f'{module}:{name}' for name in near)}?" if near else _HOW
             raise CommandError(f"module {module!r} has no {attribute!r}", hint)
         found = getattr(found, part)
-    return _kernel_of(f"{module}:{attribute}", found)
+    return f"{module}:{attribute}", found
 
 
 def _as_module(target: str) -> str:
@@ -132,6 +162,8 @@ def _imported(module: str) -> Any:
 
 def _kernel_of(target: str, found: Any) -> Kernel:
     made = found
+    if _takes_connections(found):
+        raise CommandError(f"{target} is an app, not a Kernel", f"serve it: plugbus run {target} --http 127.0.0.1:8000")
     if not isinstance(found, Kernel) and callable(found):
         try:
             made = found()

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, final
 
 import anyio
 import uvicorn
 
-from plugbus import Kernel
+from plugbus import Kernel, PlugbusError
 from plugbus_adapters.http._bind import is_loopback, refuse_open_bind
+from plugbus_adapters.http._exchange import Receive, Scope, Send
+from plugbus_adapters.http._guard import PRINCIPAL
 from plugbus_adapters.http._tokens import new_token
 from plugbus_adapters.http.app import create_app, lifespan
+from plugbus_adapters.http.credentials import credentials_from
 from plugbus_adapters.http.security import BearerTokens
 from plugbus_adapters.http.server import server_config
 
@@ -25,48 +29,89 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 _GRACE_SECONDS = 10
 
 
-def run(kernel: Kernel, address: str, note: Callable[[str], None], *, dev: bool = False) -> None:
+def run(served: Any, address: str, note: Callable[[str], None], *, dev: bool = False) -> None:
     """Start a kernel, serve it until SIGTERM or SIGINT, finish what is under way, and shut it down.
 
     Args:
-        kernel: The kernel, not started.
+        served: The kernel, not started; or an app of ``create_app``, or a host into which kernels are mounted.
         address: Where to listen: ``HOST:PORT``, ``:PORT`` of this machine alone, ``[::1]:PORT``; port 0 is a free one.
         note: Tells people something.
         dev: Make a token that may do everything, for this run, and tell it.
 
     Raises:
-        ValueError: If the address cannot be used.
+        ValueError: If the address cannot be used, or the app is one without a kernel.
         KernelStartError: If the kernel does not start.
         PlugbusError: If other machines come in, and nobody tells who asks.
         OSError: If the address is taken, or is none of this machine.
     """
     host, port = parsed(address)
-    auth = None
+    tokens = None
     if dev:
         token = new_token()
-        auth = BearerTokens({token: ["**"]})
+        tokens = BearerTokens({token: ["**"]})
         note(f"a token for this run, which may do everything: {token}")
-    app = create_app(kernel, auth=auth)
-    config = server_config(
-        app, host=host, port=port, lifespan="off", log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS
-    )
+    kernel = served if isinstance(served, Kernel) else None
+    app = served if kernel is None else create_app(kernel, auth=tokens)
+    try:
+        config = server_config(
+            app, host=host, port=port, lifespan="on" if kernel is None else "off", log_level="warning",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )  # fmt: skip
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if kernel is None and tokens is not None:
+        config.app = _Knowing(config.app, tokens)
     loopback = is_loopback(host)  # it may ask the name service, so not on the loop
     server = _Server(config, note)
     before = {number: signal.signal(number, server.end) for number in _ENDING}
     try:
-        anyio.run(_serve, kernel, app, server, host, loopback)
+        anyio.run(_serve_app if kernel is None else partial(_serve, kernel, app, loopback=loopback), server, host)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-async def _serve(kernel: Kernel, app: Any, server: _Server, host: str, loopback: bool) -> None:  # noqa: FBT001
+async def _serve(kernel: Kernel, app: Any, server: _Server, host: str, *, loopback: bool) -> None:
     async with lifespan(kernel)(app):
         if not loopback:
             refuse_open_bind(host, authenticated=app.state.http_authenticated())
-        await server.serve()
-        if server.failed:
-            raise OSError(f"cannot listen on {host}: the address is taken, or none of this machine")
+        await _listen(server, host)
+
+
+async def _serve_app(server: _Server, host: str) -> None:
+    """Serve an app whose lifespan is its own business: it may hand out a state, which the server passes on."""
+    await _listen(server, host)
+    if not server.started:
+        raise NotStartedError
+
+
+async def _listen(server: _Server, host: str) -> None:
+    await server.serve()
+    if server.failed:
+        raise OSError(f"cannot listen on {host}: the address is taken, or none of this machine")
+
+
+class NotStartedError(PlugbusError):
+    """The lifespan of an app failed; the server has logged what with."""
+
+    def _parts(self) -> tuple[str, str]:
+        return "the app did not start.", "what its lifespan failed with is logged above."
+
+
+@final
+class _Knowing:
+    """An app, before which a token is known that its own authenticators do not know."""
+
+    def __init__(self, app: Any, tokens: BearerTokens) -> None:
+        self._app, self._tokens = app, tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the lifespan."""
+        if scope["type"] != "lifespan":
+            found = await self._tokens.authenticate(credentials_from(scope["headers"]))
+            if found is not None:
+                scope = {**scope, PRINCIPAL: found}
+        await self._app(scope, receive, send)
 
 
 def parsed(address: str) -> tuple[str, int]:
@@ -99,8 +144,8 @@ class _Server(uvicorn.Server):
         """Listen, and tell where."""
         try:
             await super().startup(sockets)
-        except SystemExit:  # what uvicorn does where it cannot listen
-            self.failed = True
+        except SystemExit:  # what uvicorn does where it cannot listen, or the app does not start
+            self.failed = not self.lifespan.should_exit
             self.should_exit = True
             return
         if self.started:

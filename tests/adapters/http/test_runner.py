@@ -87,6 +87,63 @@ def test_a_token_for_development_is_told(folder: Path) -> None:
     assert process.returncode == 0
 
 
+HOST = """
+from contextlib import asynccontextmanager
+from plugbus_adapters.http import create_app, mount
+from shop_app import kernel
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+@asynccontextmanager
+async def lifespan(app):
+    yield {"given": "of the lifespan"}
+
+async def given(request):
+    return PlainTextResponse(request.state.given)
+
+host = Starlette(routes=[Route("/given", given)], lifespan=lifespan)
+mount(host, kernel, "/shop")
+foreign = Starlette()
+"""
+
+
+def test_an_app_is_served_with_its_own_lifespan_and_a_token_for_development(folder: Path) -> None:
+    """A host, with all that is its own, and the kernels that are mounted into it."""
+    (folder / "host_app.py").write_text(HOST)
+    with start(folder, "host_app:host", "--dev", "--http", ":0") as process:
+        _, token = until(process, r"which may do everything: (\S+)")
+        _, url = until(process, r"serving (http://127.0.0.1:\d+)")
+        assert httpx2.get(f"{url}/given").text == "of the lifespan"
+        assert httpx2.get(f"{url}/shop/mine").status_code == 401
+        assert httpx2.get(f"{url}/shop/mine", headers={"authorization": f"Bearer {token}"}).json() == "yours"
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out) == (0, "shop down\n"), err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("host_app:foreign", "--http", ":0"), 2, "into which a kernel is mounted"),
+        (("host_app:host", "--http", "0.0.0.0:0"), 1, "did not start"),
+        (("host_app:host", "--http", ":0", "--set", "plugins.shop.x=1"), 2, "is an app"),
+        (("host_app:host",), 2, "not a Kernel"),
+    ],
+)
+def test_an_app_that_cannot_be_served_is_refused(
+    folder: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    """One without a kernel, one that would be open to all, and settings of a kernel that is not ours to make."""
+    (folder / "host_app.py").write_text(HOST)
+    with start(folder, *arguments) as process:
+        _, err = process.communicate(timeout=30)
+
+    assert process.returncode == code, err
+    assert told in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
