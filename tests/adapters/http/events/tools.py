@@ -17,7 +17,7 @@ from sseclient import Event as ServerSentEvent
 from sseclient import SSEClient
 
 from plugbus import Event, Kernel, NotFound, Plugin, Principal, Request, Veto, answers, listens
-from plugbus_adapters.http import create_app
+from plugbus_adapters.http import create_app, server_config
 
 SECONDS = 20
 ANN = Principal("ann", ["publish:order.**", "subscribe:order.**", "call:orders.*", "publish:unknown.*"])
@@ -184,10 +184,20 @@ async def served(**settings: Any) -> AsyncIterator[tuple[Any, Kernel]]:
 
 
 @contextmanager
-def live(app: Any) -> Iterator[str]:
-    """The same behind a real server in a thread, on a free port; yields host and port."""
-    config = uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1, lifespan="on")
-    server = uvicorn.Server(config)
+def live(app: Any, *, ours: bool = False) -> Iterator[str]:
+    """The same behind a real server in a thread, on a free port; yields host and port.
+
+    *ours* is the server as ``server_config`` makes it, else it is uvicorn as it comes.
+    """
+    with running(app, ours=ours) as (address, _):
+        yield address
+
+
+@contextmanager
+def running(app: Any, *, ours: bool) -> Iterator[tuple[str, uvicorn.Server]]:
+    """Do the same, and yield the server, too."""
+    configure = server_config if ours else uvicorn.Config
+    server = uvicorn.Server(configure(app, port=0, log_level="critical", timeout_graceful_shutdown=1, lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -195,7 +205,7 @@ def live(app: Any) -> Iterator[str]:
         while not server.started and time.monotonic() < deadline:
             time.sleep(0.01)
         host, port = server.servers[0].sockets[0].getsockname()[:2]
-        yield f"{host}:{port}"
+        yield f"{host}:{port}", server
     finally:
         server.should_exit = True
         thread.join(SECONDS)
