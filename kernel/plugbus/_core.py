@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plugbus._annotations import underlying
@@ -63,12 +63,17 @@ class Core:
         self.background: Runner | None = None
         self.feed: Feed | None = None
         self._by_key: dict[type, dict[Mode, ByKey]] = {}
+        self.hears = lru_cache(1024)(self._hears)
         WANTED.tell(self)
 
     def with_context(self) -> None:
         """Set the context around each emit that begins from now on."""
         with self.lock:
             self.tables.part()
+
+    def _hears(self, cls: type, key: object) -> bool:
+        with self.lock:
+            return bool(self.shelves.hearing(event_type(cls), key))
 
     def heard(self, cls: type) -> list[Subscription]:
         """Return everybody who may hear a type, whatever the key, in order; for finding a culprit."""
@@ -187,7 +192,7 @@ class Core:
 
     def forget(self, subscription: Subscription) -> None:
         """Drop the chains that a subscription is, or is no longer, part of."""
-        self.book.hears.cache_clear()
+        self.hears = lru_cache(1024)(self._hears)  # a new one: what is being found out of before goes into the old one
         key = subscription.options.key
         for cls in self.heard_by(subscription):
             by_key = self._by_key.get(cls)

@@ -375,4 +375,21 @@ def test_keys_without_end_leave_a_bounded_trace(bus: EventBus) -> None:
     for number in range(5_000):
         assert not bus.hears(Named, key=number)
 
-    assert bus._core.book.hears.cache_info().currsize <= 1024
+    assert bus._core.hears.cache_info().currsize <= 1024
+
+
+def test_an_answer_of_before_a_change_is_not_kept_after_it(bus: EventBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody comes between finding out that nobody hears and keeping that."""
+    original = type(bus._core)._hears
+
+    def slow(core, cls, key):
+        found = original(core, cls, key)
+        if not coming:
+            coming.append(bus.observe(Named, lambda event: None))
+        return found
+
+    coming: list[object] = []
+    monkeypatch.setattr(type(bus._core), "_hears", slow)
+    bus.observe(Keyed, lambda event: None)  # so that the change is in force
+
+    assert (bus.hears(Named), bus.hears(Named)) == (False, True)

@@ -71,8 +71,7 @@ class Managing(BusState):
             event: An event type.
             key: Its key value; any, unless given.
         """
-        with self._core.lock:  # or an answer of before a change could be kept after it
-            return self._core.book.hears(event, ANY if key is ABSENT else key)
+        return self._core.hears(event, ANY if key is ABSENT else key)
 
     def instrument(self, instrument: Instrument) -> Closing:
         """Have an instrument called around every emit and every subscriber.

@@ -6,7 +6,6 @@ What else of a plugin is exchanged when it is reloaded is in ``_kernel/reloading
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, final
 from weakref import WeakKeyDictionary
 
@@ -33,7 +32,6 @@ class Book:
 
     def __init__(self) -> None:
         self.shelves = Shelves()
-        self.hears = lru_cache(1024)(lambda cls, key: bool(self.shelves.hearing(event_type(cls), key)))
         self.generations: Generations | None = None
         self._count = 0
         self._ranks: WeakKeyDictionary[Owner, int] = WeakKeyDictionary()
