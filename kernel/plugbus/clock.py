@@ -35,9 +35,11 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the date and time of day, aware of its time zone; it may jump."""
+        ...
 
     def monotonic(self) -> float:
         """Return seconds since some fixed point; it never goes back, so differences are durations."""
+        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait; this suspends, and can be cancelled.

@@ -89,6 +89,7 @@ class EventLog(Protocol):
     @property
     def cursor(self) -> str:
         """The place of the newest event that can be read; what is after it is yet to come."""
+        ...
 
     def append(self, event: LoggedEvent) -> None:
         """Take in an event, from any thread; never waits, not even for a disk.
@@ -119,6 +120,7 @@ class EventLog(Protocol):
             CursorError: As :meth:`check`.
             CursorExpiredError: As :meth:`check`.
         """
+        ...
 
     async def wait(self, cursor: str) -> None:
         """Wait until there is something to be read after a cursor, or to be told about it; cancelling loses nothing.
@@ -132,6 +134,7 @@ class EventLog(Protocol):
 
     def statistics(self) -> LogStatistics:
         """Return what it holds and has lost."""
+        ...
 
     async def aclose(self) -> None:
         """Keep what was taken in, and give back what is held."""

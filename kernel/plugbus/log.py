@@ -30,6 +30,7 @@ class Logger(Protocol):
 
     def bind(self, **facts: Any) -> Self:
         """Return a logger that adds these facts to each line."""
+        ...
 
     def debug(self, event: str, /, *args: Any, **facts: Any) -> Any:
         """Log what helps whoever looks for a mistake."""

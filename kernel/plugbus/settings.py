@@ -88,6 +88,7 @@ class SettingsStore(Protocol):
         Args:
             plugin: Its id.
         """
+        ...
 
     def save(self, plugin: str, values: Mapping[str, Any], /) -> object:
         """Keep this for a plugin, instead of whatever was kept before.

@@ -61,6 +61,7 @@ class NextFn(Protocol[E_contra, R_co]):
 
     def __call__(self, event: E_contra, /) -> R_co:
         """Run what is below with *event* and return its result."""
+        ...
 
 
 class AsyncNextFn(Protocol[E_contra, R_co]):
@@ -73,6 +74,7 @@ class AsyncNextFn(Protocol[E_contra, R_co]):
 
     def __call__(self, event: E_contra, /) -> Awaitable[R_co]:
         """Run what is below with *event*; awaiting it gives its result."""
+        ...
 
 
 class Listener(Generic[E, R]):

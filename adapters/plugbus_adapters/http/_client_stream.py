@@ -201,6 +201,7 @@ class RemoteStream:
         asked = self._wire.stream(self._wanted.events, self._wanted.key, self._came_to or None)
         async with self._connect(asked) as response, chunks_of(response) as chunks:
             while True:
+                chunk: bytes | None = None
                 with anyio.move_on_after(self._wanted.silence_seconds) as waited:
                     chunk = await anext(chunks, None)
                 if waited.cancelled_caught:

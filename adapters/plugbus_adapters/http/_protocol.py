@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -26,8 +26,8 @@ _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\nconten
 class _BoundedProtocol(H11Protocol):
     """A connection whose client has to go on; made with the settings that are in force by then."""
 
-    settings: Callable[[], HttpSettings]
-    stopping: Callable[[], None]
+    settings: ClassVar[staticmethod[[], HttpSettings]]
+    stopping: ClassVar[staticmethod[[], None]]
 
     def __init__(self, config: Config, *args: Any, **options: Any) -> None:
         found = type(self).settings()

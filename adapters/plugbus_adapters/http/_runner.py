@@ -51,7 +51,7 @@ def run(served: Any, address: str, note: Callable[[str], None], *, dev: bool = F
         tokens = BearerTokens({token: ["**"]})
         note(f"a token for this run, which may do everything: {token}")
     kernel = served if isinstance(served, Kernel) else None
-    app = served if kernel is None else create_app(kernel, auth=tokens)
+    app: Any = served if kernel is None else create_app(kernel, auth=tokens)
     try:
         config = server_config(
             app, host=host, port=port, lifespan="on" if kernel is None else "off", log_level="warning",

@@ -33,12 +33,14 @@ class Home(Protocol):
     @property
     def here(self) -> bool:
         """Whether this is the thread."""
+        ...
 
     def run(self, call: Call, *args: Any) -> Any:
         """Run something there, from any thread, and wait for it."""
 
     def arun(self, call: Call, *args: Any, abandon: bool = False) -> Awaitable[Any]:
         """Do the same from the loop; a cancelled caller waits, or leaves it behind."""
+        ...
 
     def soon(self, call: Call) -> None:
         """Run something there that raises nothing, and wait for it only where this is the thread."""

@@ -141,7 +141,7 @@ class Catalogue:
         for each in self.offered():
             declared = each.declared
             names = (declared.name, *declared.aliases)
-            allowed = tuple(action for action in each.actions if may(principal, action, names))
+            allowed: tuple[Action, ...] = tuple(action for action in each.actions if may(principal, action, names))
             if allowed:
                 yield CatalogueEntry(
                     declared.name,
