@@ -16,6 +16,11 @@ from plugbus import Kernel, Logger, Manifest, PluginContext
 pytestmark = pytest.mark.anyio
 
 
+def several(counts: Counter[str], least: int) -> Counter[str]:
+    """Leave out what there are few of."""
+    return Counter({kind: count for kind, count in counts.items() if count >= least})
+
+
 @pytest.mark.parametrize("way", ["class", "module", "folder"])
 async def test_rounds_of_load_and_unload_are_back_at_the_baseline(way: str, tmp_path: Path, full: bool) -> None:
     """Subscriptions, services, tasks, threads and memory."""
@@ -56,6 +61,11 @@ async def test_rounds_of_load_and_unload_are_back_at_the_baseline(way: str, tmp_
             ours_after, others_after, threads_after = await census()
 
             assert ours_after - ours == Counter()
-            assert {kind: count for kind, count in (others_after - others).items() if count >= number // 4} == {}
+            grown = several(others_after - others, number // 4)
+            if grown:  # a cache of some library that fills up stops growing, a leak goes on
+                await rounds(number)
+                _, others_again, _ = await census()
+                grown = several(grown & (others_again - others_after), number // 4)
+            assert grown == {}
             assert threads_after <= threads
             assert [item for item in kernel.bus.subscriptions() if item.plugin != "host"] == []
